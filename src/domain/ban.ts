@@ -1,0 +1,28 @@
+/** Bans and their ends. */
+
+export type BannedBy = 'score' | 'person' | 'network';
+export type ReleaseHow = 'expired' | 'unbanned' | 'handover' | 'allowed';
+
+export interface Ban {
+  /** Canonical subject: `203.0.113.9`, `2001:db8:1:2::/64`, `203.0.113.0/24`. */
+  readonly subject: string;
+  /** Milliseconds since the epoch; whole seconds. */
+  readonly since: number;
+  /** Milliseconds since the epoch; whole seconds, never infinite. */
+  readonly until: number;
+  readonly reason: string;
+  /** Earlier bans that made this one longer, decayed, as counted when it began. */
+  readonly strikes: number;
+  /** Verified name of the client when it was banned. */
+  readonly host: string | null;
+  readonly by: BannedBy;
+  /** How often the client was turned away, or would have been, since then. */
+  readonly refused: number;
+}
+
+export interface Release {
+  readonly at: number;
+  readonly how: ReleaseHow;
+  /** The ban that ended. */
+  readonly ban: Ban;
+}

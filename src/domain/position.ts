@@ -1,0 +1,16 @@
+/** How far a log has been counted. */
+
+/** Identity of a file that survives a rename and is not fooled by a reused inode. */
+export interface FileIdentity {
+  readonly dev: number;
+  readonly ino: number;
+  /** Number of first bytes that `fingerprint` covers. */
+  readonly head: number;
+  /** Hash over the first `head` bytes. */
+  readonly fingerprint: string;
+}
+
+/** Everything before `offset` in the file, or up to the journal's cursor, has been counted. JSON-safe. */
+export type Position =
+  | { readonly kind: 'file'; readonly file: FileIdentity; readonly offset: number }
+  | { readonly kind: 'journal'; readonly cursor: string };

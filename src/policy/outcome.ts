@@ -1,0 +1,19 @@
+/** What judging events, or a person's order, changes. The store applies it as one atomic step. */
+import type { Ban, Release } from '../domain/ban.js';
+import type { Evidence, SubjectState } from './state.js';
+
+export interface Verdict {
+  /** New states; null forgets the subject and its evidence. */
+  readonly put: ReadonlyMap<string, SubjectState | null>;
+  /** Index keys of `put`'s subjects: log-domain scores, see decay.ts `rankOf`; absent means -Infinity (no score). */
+  readonly ranks: ReadonlyMap<string, number>;
+  /** Lines to keep, oldest first; the store keeps the newest `MAX_EVIDENCE` of each subject. */
+  readonly evidence: ReadonlyMap<string, readonly Evidence[]>;
+  /** What others must hear of, in order. */
+  readonly changes: readonly Change[];
+}
+
+export type Change =
+  | { readonly type: 'ban'; readonly at: number; readonly ban: Ban }
+  | { readonly type: 'release'; readonly at: number; readonly release: Release }
+  | { readonly type: 'allow' | 'disallow'; readonly at: number; readonly entry: string };

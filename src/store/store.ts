@@ -1,0 +1,94 @@
+/**
+ * What must survive: subjects' states, evidence, positions, the never-banned list, the feed of changes.
+ * One interface, three adapters (memory, lmdb, redis); `open.ts` chooses by URL.
+ */
+import type { Ban } from '../domain/ban.js';
+import type { Position } from '../domain/position.js';
+import type { Change, Verdict } from '../policy/outcome.js';
+import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
+
+export interface Store {
+  /** The URL it was opened with, passwords masked: safe to print. */
+  readonly url: string;
+
+  /**
+   * Reads the states of `subjects` (absent ones are missing from the map), calls `decide`, and applies what it
+   * returns, all as one atomic step: either everything is stored, positions included, or nothing.
+   * `decide` must be pure: it is called again when another process changed one of the subjects in between.
+   * Resolves with the outcome that was applied. A commit whose connection broke is retried by the adapter and
+   * applied exactly once: `outcome.progress` carries a unique `commit` by which the adapter recognises its own.
+   * @throws StaleProgressError when a progress's `after` is not the stored one: another daemon counts the same log.
+   * @throws UnavailableError when the store can't be reached or is full; nothing was applied as far as can be known,
+   *   and calling again with the same outcome is safe.
+   */
+  commit(subjects: readonly string[], decide: (states: ReadonlyMap<string, SubjectState>) => Outcome): Promise<Outcome>;
+
+  /** States of those `subjects` that are known. */
+  states(subjects: readonly string[]): Promise<Map<string, SubjectState>>;
+  /** Evidence of one subject, newest first. */
+  evidence(subject: string): Promise<Evidence[]>;
+
+  /** Bans with `until > since` (milliseconds), in order of their end. */
+  bans(since: number): Promise<Ban[]>;
+  /** Subjects whose stored ban has `until <= at` and waits to be settled, at most `limit`. */
+  endedBans(at: number, limit: number): Promise<string[]>;
+
+  /** The never-banned list that people keep with `blockctl allow`. */
+  allowed(): Promise<AllowEntry[]>;
+  /** How far each log was counted by `host`: log path (or `journal`) → progress. */
+  progress(host: string): Promise<Map<string, Progress>>;
+
+  /** Changes after `cursor` (null: only the present cursor). `gap`: older changes are gone, read everything anew. */
+  changesSince(cursor: string | null): Promise<{ readonly changes: Change[]; readonly cursor: string; readonly gap: boolean }>;
+  /** Calls `onChange` soon (well under a second) after any process committed changes; returns a stop function. */
+  watch(onChange: () => void): () => Promise<void>;
+  /** Newest changes first, at most `limit`: the history for `list --all`. */
+  history(limit: number): Promise<Change[]>;
+
+  /** Scored subjects (those with any state) and stored bans with `until > at`. */
+  counts(at: number): Promise<{ readonly scored: number; readonly banned: number }>;
+  /** Subjects by descending rank (see policy/decay.ts), at most `limit`. */
+  top(limit: number): Promise<string[]>;
+  /** Forgets subjects for which `idle` is true, and evidence older than `keepMs`; returns how many subjects went. */
+  prune(idle: (subject: string, state: SubjectState) => boolean, at: number, keepMs: number): Promise<number>;
+  /** Rewrites every state through `convert`, atomically: for a changed half-life. */
+  rewrite(convert: (state: SubjectState) => SubjectState): Promise<void>;
+
+  /** Small named facts (`settings`, `daemon:HOST`), as JSON values. */
+  note(name: string): Promise<unknown>;
+  setNote(name: string, value: unknown): Promise<void>;
+
+  close(): Promise<void>;
+}
+
+/** What one commit changes. */
+export interface Outcome extends Partial<Verdict> {
+  readonly allow?: readonly AllowEntry[];
+  readonly disallow?: readonly string[];
+  readonly progress?: readonly Progress[];
+}
+
+/** How far one log was counted, with all that judging its next line needs. JSON-safe. */
+export interface Progress {
+  readonly host: string;
+  /** Absolute path of the log, or `journal`. */
+  readonly log: string;
+  readonly position: Position;
+  /** Open sessions and clock context of this log, so that a restart between two lines changes nothing. */
+  readonly carry: unknown;
+  /** Unique name of the commit that stored this. */
+  readonly commit: string;
+  /** `commit` of the progress that this one continues, null for the first. */
+  readonly after: string | null;
+  /** Time stamp of the newest line counted, milliseconds, or null. */
+  readonly lastLineAt: number | null;
+}
+
+export const MAX_EVIDENCE = 10;
+/** Changes kept in the feed. */
+export const MAX_CHANGES = 10_000;
+
+/** Another process has moved the position of the same log since it was read. */
+export class StaleProgressError extends Error {
+  override readonly name = 'StaleProgressError';
+}
