@@ -1,0 +1,94 @@
+/** Who is never banned, by address or by forward-confirmed name, and why. */
+import { addressBytes, isIPv4, parseNetwork } from '../domain/address.js';
+
+/** One reason why a client is never banned. */
+export interface AllowRule {
+  /** Canonical address or network, or a host name suffix. */
+  readonly entry: string;
+  /** For a person: `your network (mynetworks)`, `allowed by blockctl allow`. */
+  readonly why: string;
+}
+
+export interface AllowRules {
+  readonly addresses: readonly AllowRule[];
+  readonly hostnames: readonly AllowRule[];
+}
+
+/** Networks by prefix length, so that a look-up costs as many map reads as there are different lengths. */
+type NetworkTable = Map<number, Map<string, string>>;
+
+export class Allowlist {
+  readonly #v4: NetworkTable = new Map();
+  readonly #v6: NetworkTable = new Map();
+  readonly #networks: { readonly base: string; readonly prefix: number; readonly why: string }[] = [];
+  readonly #names = new Map<string, string>();
+
+  constructor(rules: AllowRules) {
+    for (const { entry, why } of rules.addresses) {
+      const network = parseNetwork(entry);
+      if (network === null) continue;
+      const table = isIPv4(network.base) ? this.#v4 : this.#v6;
+      const bases = table.get(network.prefix) ?? new Map<string, string>();
+      bases.set(bitsOf(network.base, network.prefix), why);
+      table.set(network.prefix, bases);
+      this.#networks.push({ ...network, why });
+    }
+    for (const { entry, why } of rules.hostnames) this.#names.set(entry.replace(/^\./, '').toLowerCase(), why);
+  }
+
+  /**
+   * Why `subject` (an address or a network) is never banned, or null. A network is protected when it holds any
+   * allowed address, or lies in an allowed network. `host` is the name that Postfix confirmed, else null.
+   */
+  why(subject: string, host: string | null): string | null {
+    const byName = host === null ? null : this.#byName(host);
+    if (byName !== null) return byName;
+    const network = parseNetwork(subject);
+    if (network === null) return null;
+    const around = this.#around(network.base, network.prefix);
+    if (around !== null) return around;
+    const width = isIPv4(network.base) ? 32 : 128;
+    return network.prefix === width ? null : this.#inside(network.base, network.prefix);
+  }
+
+  #around(base: string, prefix: number): string | null {
+    for (const [length, bases] of isIPv4(base) ? this.#v4 : this.#v6) {
+      if (length > prefix) continue;
+      const why = bases.get(bitsOf(base, length));
+      if (why !== undefined) return why;
+    }
+    return null;
+  }
+
+  #inside(base: string, prefix: number): string | null {
+    const bits = bitsOf(base, prefix);
+    for (const inner of this.#networks) {
+      if (inner.prefix < prefix || isIPv4(inner.base) !== isIPv4(base)) continue;
+      if (bitsOf(inner.base, prefix) === bits) return inner.why;
+    }
+    return null;
+  }
+
+  #byName(host: string): string | null {
+    if (this.#names.size === 0) return null;
+    let rest = host.toLowerCase();
+    for (;;) {
+      const why = this.#names.get(rest);
+      if (why !== undefined) return why;
+      const dot = rest.indexOf('.');
+      if (dot < 0) return null;
+      rest = rest.slice(dot + 1);
+    }
+  }
+}
+
+/** The first `prefix` bits of an address, as a map key. */
+function bitsOf(address: string, prefix: number): string {
+  const bytes = addressBytes(address);
+  let key = '';
+  for (let index = 0; index * 8 < prefix; index++) {
+    const bits = Math.min(8, prefix - index * 8);
+    key += String.fromCharCode((bytes[index] ?? 0) & (0xff << (8 - bits)) & 0xff);
+  }
+  return key;
+}

@@ -1,0 +1,81 @@
+/**
+ * One misdeed counts once. A Postfix process serves one client at a time, so lines of one process about one address
+ * are one session: what only echoes a failure already counted in it adds nothing, and of many rejects in a row only
+ * the first few count fully.
+ */
+import type { LogEvent, Match } from '../domain/event.js';
+
+/** Offenses of one session that count fully; ten recipients in one transaction still reach a threshold of 5. */
+const FULL_OFFENSES = 4;
+const BEYOND_FACTOR = 0.25;
+/** Our own refusals of one session that earn points: one client's one visit, however many recipients it names. */
+const FULL_REFUSALS = 1;
+/** Postfix before 3.0 does not say in `disconnect` that commands failed: a session also ends by this silence. */
+const SILENCE_MS = 10 * 60_000;
+/** Bound of the memory that travels with the log's position; the oldest go first. */
+const MAX_SESSIONS = 2_000;
+
+/** JSON-safe: process → [ip, offenses, refusals, last line at]. */
+export type SessionsCarry = readonly (readonly [string, string, number, number, number])[];
+
+interface Session {
+  ip: string;
+  offenses: number;
+  refusals: number;
+  at: number;
+}
+
+export class Sessions {
+  readonly #byProcess = new Map<string, Session>();
+
+  constructor(carry: SessionsCarry = []) {
+    for (const [process, ip, offenses, refusals, at] of carry) this.#byProcess.set(process, { ip, offenses, refusals, at });
+  }
+
+  /** What the match is worth in its session; null when it only ends one. */
+  weigh(match: Match): LogEvent | null {
+    const session = this.#of(match);
+    const points = this.#points(match, session);
+    if (match.closes) this.#byProcess.delete(match.process);
+    if (match.kind === 'closed') return null;
+    return { kind: match.kind, rule: match.rule, ip: match.ip, at: match.at, host: match.host, points, line: match.line };
+  }
+
+  carry(): SessionsCarry {
+    return [...this.#byProcess].map(([process, s]) => [process, s.ip, s.offenses, s.refusals, s.at] as const);
+  }
+
+  #points(match: Match, session: Session | undefined): number {
+    if (match.kind === 'refused') {
+      const earned = (session?.refusals ?? 0) < FULL_REFUSALS ? match.points : 0;
+      this.#remember(match, session, 0, 1);
+      return earned;
+    }
+    if (match.kind !== 'offense') return 0;
+    const counted = session?.offenses ?? 0;
+    if (match.echo && counted > 0) return 0;
+    this.#remember(match, session, 1, 0);
+    return counted < FULL_OFFENSES ? match.points : match.points * BEYOND_FACTOR;
+  }
+
+  #of(match: Match): Session | undefined {
+    const session = this.#byProcess.get(match.process);
+    if (session === undefined || session.ip !== match.ip || match.at - session.at > SILENCE_MS) return undefined;
+    return session;
+  }
+
+  #remember(match: Match, session: Session | undefined, offenses: number, refusals: number): void {
+    const updated = session ?? { ip: match.ip, offenses: 0, refusals: 0, at: match.at };
+    updated.offenses += offenses;
+    updated.refusals += refusals;
+    updated.at = Math.max(updated.at, match.at);
+    // Deleting first keeps the map in order of last use, so that its first key is the oldest.
+    this.#byProcess.delete(match.process);
+    this.#byProcess.set(match.process, updated);
+    if (this.#byProcess.size <= MAX_SESSIONS) return;
+    for (const oldest of this.#byProcess.keys()) {
+      this.#byProcess.delete(oldest);
+      break;
+    }
+  }
+}

@@ -1,0 +1,43 @@
+/** What the daemon says of itself in the store, so that `blockctl` knows its mode and map. */
+import type { Mode } from '../config/schema.js';
+
+export interface DaemonNote {
+  readonly version: string;
+  readonly pid: number;
+  readonly mode: Mode;
+  readonly map: { readonly type: string; readonly path: string } | null;
+  readonly logs: readonly string[];
+  /** The `[postfix]` settings that publishing the map needs. */
+  readonly postfix: {
+    readonly reply: string;
+    readonly postmap: string;
+    readonly reload: readonly string[];
+    readonly configDirectory: string | null;
+  };
+  readonly startedAt: number;
+  /** Renewed every `HEARTBEAT_MS`; an older one means that the daemon is gone. */
+  readonly heartbeatAt: number;
+  /** When it ended in good order, else null. */
+  readonly stoppedAt: number | null;
+  readonly counters: DaemonCounters;
+}
+
+/** Since the daemon's start. */
+export interface DaemonCounters {
+  readonly lines: number;
+  readonly offenses: number;
+  readonly bans: number;
+  readonly releases: number;
+  readonly refused: number;
+}
+
+export const HEARTBEAT_MS = 2_000;
+
+export function daemonNoteName(host: string): string {
+  return `daemon:${host}`;
+}
+
+/** Is the daemon that wrote `note` still at work? */
+export function isRunning(note: DaemonNote, now: number): boolean {
+  return note.stoppedAt === null && now - note.heartbeatAt < 5 * HEARTBEAT_MS;
+}
