@@ -1,129 +1,210 @@
 /** Every config key with its default; the example in `systemd/blockd.toml` documents each for the admin. */
-import { hostname } from 'node:os';
-import { z } from 'zod';
-import { parseNetwork } from '../domain/address.js';
-import { parseDuration } from '../domain/duration.js';
+import { hostname } from "node:os";
+import { parseNetwork } from "../domain/address.js";
+import {
+	duration,
+	flag,
+	number,
+	numbersByName,
+	oneOf,
+	optionalText,
+	PATH,
+	section,
+	type TextRule,
+	text,
+	texts,
+	type Value,
+} from "./field.js";
 
-/** A duration text, as milliseconds. */
-const duration = (fallback: string, atLeastMs = 1_000) =>
-  z
-    .string({ error: 'wants a duration in quotes, such as "90s", "15m", "6h" or "7d"' })
-    .default(fallback)
-    .transform((text, context) => {
-      const ms = parseDuration(text);
-      if (ms === null) context.addIssue(`"${text}" is no duration: write a number and a unit, such as "90s", "15m", "6h" or "7d"`);
-      else if (ms < atLeastMs) context.addIssue(`"${text}" is too short: at least ${atLeastMs / 1_000}s`);
-      else if (ms > 3_660 * 86_400_000) context.addIssue(`"${text}" is too long: at most 3660d`);
-      return ms ?? 0;
-    });
-
-const network = z.string().check((context) => {
-  if (parseNetwork(context.value) !== null) return;
-  context.issues.push({
-    code: 'custom',
-    input: context.value,
-    message: `"${context.value}" is no address or network: write "192.0.2.7", "192.0.2.0/24" or "2001:db8::/32"`,
-  });
-});
-
-const hostnameSuffix = z
-  .string()
-  .regex(/^\.?(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)+[A-Za-z0-9-]{2,63}$/, {
-    error: (issue) => `"${issue.input}" is no host name of at least two labels, such as "mail.example.org" or ".example.org"`,
-  })
-  .transform((name) => name.toLowerCase());
-
-export const MODES = ['dry-run', 'shadow', 'enforce'] as const;
+export const MODES = ["dry-run", "shadow", "enforce"] as const;
 export type Mode = (typeof MODES)[number];
 
-const MAP_TYPES = ['hash', 'btree', 'lmdb', 'cdb', 'texthash', 'cidr'] as const;
+export const MAP_TYPES = [
+	"hash",
+	"btree",
+	"lmdb",
+	"cdb",
+	"texthash",
+	"cidr",
+] as const;
 
-export const configSchema = z.strictObject({
-  mode: z.enum(MODES).default('dry-run'),
-  log: z
-    .strictObject({
-      files: z.array(z.string().min(1)).default([]),
-      journal: z.boolean().default(false),
-      filters: z.string().min(1).default('/etc/blockd/filters'),
-    })
-    .prefault({}),
-  store: z
-    .strictObject({
-      url: z
-        .string()
-        .regex(/^(lmdb:.|redis:\/\/|rediss:\/\/|unix:.|sentinel:\/\/|cluster:\/\/|memory:)/, {
-          error: (issue) => `"${issue.input}" is no store: write lmdb:/DIR, redis://HOST:PORT, rediss://…, unix:/SOCKET or memory:`,
-        })
-        .default('lmdb:/var/lib/blockd/store'),
-      prefix: z
-        .string()
-        .regex(/^[A-Za-z0-9_.:-]{1,64}$/, { error: 'wants 1 to 64 letters, digits, or _ . : -' })
-        .default('blockd'),
-      host: z
-        .string()
-        .regex(/^[A-Za-z0-9_.-]{1,253}$/, { error: 'wants the name of this host: letters, digits, or _ . -' })
-        .default(() => hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 253) || 'localhost'),
-      keep: duration('30d', 60_000),
-    })
-    .prefault({}),
-  score: z
-    .strictObject({
-      threshold: z.number().positive().max(1e6).default(5),
-      half_life: duration('6h'),
-      standing: z.boolean().default(true),
-    })
-    .prefault({}),
-  ban: z
-    .strictObject({
-      first: duration('1h'),
-      factor: z.number().min(1).max(100).default(2),
-      max: duration('7d'),
-      strikes_half_life: duration('14d'),
-      ipv6_prefix: z.int().min(32).max(128).default(64),
-      networks: z.int().min(0).max(256).default(8),
-    })
-    .prefault({}),
-  allow: z
-    .strictObject({
-      addresses: z.array(network).default([]),
-      hostnames: z.array(hostnameSuffix).default([]),
-      mynetworks: z.boolean().default(true),
-      authenticated_for: duration('30d', 0),
-    })
-    .prefault({}),
-  points: z.record(z.string(), z.number().min(0).max(1_000)).default({}),
-  postfix: z
-    .strictObject({
-      map: z
-        .string()
-        .regex(new RegExp(`^(${MAP_TYPES.join('|')}):/.+$`), {
-          error: (issue) => `"${issue.input}" is no access map: write TYPE:/ABSOLUTE/PATH with TYPE one of ${MAP_TYPES.join(', ')}`,
-        })
-        .optional(),
-      reply: z
-        .string()
-        .max(160, { error: 'is too long: Postfix cuts log records; at most 160 characters' })
-        .regex(/^[\x20-\x7e]*$/, { error: 'wants printable ASCII only' })
-        .regex(/^Blocked until \{until\}/, { error: 'must begin with "Blocked until {until}": blockd finds its own refusals and their end by it' })
-        .default('Blocked until {until} after repeated rejects'),
-      postmap: z.string().min(1).default('postmap'),
-      postconf: z.string().min(1).default('postconf'),
-      reload: z.array(z.string()).default(['postfix', 'reload']),
-      config_directory: z.string().min(1).optional(),
-    })
-    .prefault({}),
-  handover: z.strictObject({ enabled: z.boolean().default(true), every: z.string().default('17 * * * *') }).prefault({}),
-  report: z
-    .strictObject({ schedule: z.string().optional(), mail_to: z.string().optional(), html_dir: z.string().optional() })
-    .prefault({}),
-  metrics: z.strictObject({ listen: z.string().optional(), textfile: z.string().optional() }).prefault({}),
-  log_output: z
-    .strictObject({
-      level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info'),
-      format: z.enum(['auto', 'json', 'pretty']).default('auto'),
-    })
-    .prefault({}),
+const NETWORK: TextRule = {
+	wrong: (text) =>
+		parseNetwork(text) === null
+			? `"${text}" is no address or network: write "192.0.2.7", "192.0.2.0/24" or "2001:db8::/32"`
+			: null,
+};
+
+/** At least two labels: a whole top-level domain would exempt half the world. */
+const HOSTNAME: TextRule = {
+	wrong: (text) =>
+		/^\.?(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+(?!\d+$)[a-z0-9-]{2,63}$/.test(
+			text,
+		)
+			? null
+			: `"${text}" is no host name of at least two labels, such as "mail.example.org" or ".example.org"`,
+	canonical: (text) => text.toLowerCase(),
+};
+
+const STORE_URL: TextRule = {
+	wrong: (text) => {
+		if (/^(lmdb|unix):(?!\/)/.test(text))
+			return `"${text}" is a relative path: write it from / on`;
+		if (
+			/^(lmdb:.|redis:\/\/|rediss:\/\/|unix:.|sentinel:\/\/|cluster:\/\/|memory:)/.test(
+				text,
+			)
+		)
+			return null;
+		return `"${text}" is no store: write lmdb:/DIR, redis://HOST:PORT, rediss://…, unix:/SOCKET or memory:`;
+	},
+	canonical: (text, base) =>
+		text.replace(
+			/^(lmdb|unix):(.+)$/,
+			(_, kind, path) => `${kind}:${PATH.canonical?.(path, base)}`,
+		),
+};
+
+const MAP: TextRule = {
+	wrong: (text) =>
+		new RegExp(`^(${MAP_TYPES.join("|")}):/[^\\s,]+$`).test(text)
+			? null
+			: `"${text}" is no access map: write TYPE:/ABSOLUTE/PATH with TYPE one of ${MAP_TYPES.join(", ")}`,
+	canonical: (text, base) =>
+		text.replace(
+			/^([a-z]+):(.+)$/,
+			(_, type, path) => `${type}:${PATH.canonical?.(path, base)}`,
+		),
+};
+
+const REPLY: TextRule = {
+	wrong: (text) => {
+		if (text.length > 160)
+			return "is too long: Postfix cuts log records; at most 160 characters";
+		if (!/^[\x20-\x7e]*$/.test(text))
+			return "wants printable ASCII only: it is spoken over SMTP";
+		if (!text.startsWith("Blocked until {until}")) {
+			return 'must begin with "Blocked until {until}": blockd finds its own refusals and their end by it';
+		}
+		return null;
+	},
+};
+
+const LISTEN: TextRule = {
+	wrong: (text) => {
+		const port = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})$/.exec(
+			text,
+		)?.[1];
+		return port !== undefined && Number(port) <= 65_535
+			? null
+			: `"${text}" is no HOST:PORT, such as "127.0.0.1:9717" or "[::1]:9717"`;
+	},
+};
+
+const MAIL_ADDRESS: TextRule = {
+	// It becomes an argument of sendmail: a leading dash would be an option.
+	wrong: (text) =>
+		/^[^\s\p{Cc},-][^\s\p{Cc},]*$/u.test(text)
+			? null
+			: `"${text}" is no mail address: write one, without a name`,
+};
+
+const matching = (pattern: RegExp, sentence: string): TextRule => ({
+	wrong: (text) => (pattern.test(text) ? null : `"${text}": ${sentence}`),
+});
+
+export const configSchema = section({
+	mode: oneOf(MODES, "dry-run"),
+	log: section({
+		files: texts([], PATH),
+		journal: flag(false),
+		filters: text("/etc/blockd/filters", PATH),
+	}),
+	store: section({
+		url: text("lmdb:/var/lib/blockd/store", STORE_URL),
+		prefix: text(
+			"blockd",
+			matching(
+				/^[A-Za-z0-9_.:-]{1,64}$/,
+				"wants 1 to 64 letters, digits, or _ . : -",
+			),
+		),
+		host: text(
+			thisHost,
+			matching(
+				/^[A-Za-z0-9_.-]{1,253}$/,
+				"wants the name of this host: letters, digits, or _ . -",
+			),
+		),
+		keep: duration("30d", "60s"),
+	}),
+	score: section({
+		threshold: number({ fallback: 5, above: 0, atMost: 1e6 }),
+		half_life: duration("6h"),
+		standing: flag(true),
+	}),
+	ban: section({
+		first: duration("1h"),
+		factor: number({ fallback: 2, atLeast: 1, atMost: 100 }),
+		max: duration("7d"),
+		strikes_half_life: duration("14d"),
+		ipv6_prefix: number({
+			fallback: 64,
+			atLeast: 32,
+			atMost: 128,
+			whole: true,
+		}),
+		networks: number({ fallback: 8, atLeast: 0, atMost: 256, whole: true }),
+	}),
+	allow: section({
+		addresses: texts([], NETWORK),
+		hostnames: texts([], HOSTNAME),
+		mynetworks: flag(true),
+		authenticated_for: duration("30d", "0s"),
+	}),
+	points: numbersByName(0, 1_000),
+	postfix: section({
+		map: optionalText(MAP),
+		reply: text("Blocked until {until} after repeated rejects", REPLY),
+		postmap: text("postmap"),
+		postconf: text("postconf"),
+		reload: texts(["postfix", "reload"]),
+		config_directory: optionalText(PATH),
+	}),
+	handover: section({
+		enabled: flag(true),
+		every: text("17 * * * *"),
+	}),
+	report: section({
+		schedule: optionalText(),
+		mail_to: optionalText(MAIL_ADDRESS),
+		html_dir: optionalText(PATH),
+	}),
+	metrics: section({
+		listen: optionalText(LISTEN),
+		textfile: optionalText(PATH),
+	}),
+	log_output: section({
+		level: oneOf(["trace", "debug", "info", "warn", "error", "fatal"], "info"),
+		format: oneOf(["auto", "json", "pretty"], "auto"),
+	}),
 });
 
 /** The whole config, validated; durations in milliseconds. */
-export type Config = z.output<typeof configSchema>;
+export type Config = Value<typeof configSchema>;
+
+/** What holds when nobody set anything. */
+export function defaultConfig(): Config {
+	return configSchema.read(undefined, [], {
+		problem: () => undefined,
+		baseOf: () => null,
+	});
+}
+
+function thisHost(): string {
+	return (
+		hostname()
+			.replace(/[^A-Za-z0-9_.-]/g, "-")
+			.slice(0, 253) || "localhost"
+	);
+}
