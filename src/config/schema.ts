@@ -1,193 +1,154 @@
 /** Every config key with its default; the example in `systemd/blockd.toml` documents each for the admin. */
-import { hostname } from "node:os";
-import { parseNetwork } from "../domain/address.js";
+import { hostname } from 'node:os';
+import { parseNetwork } from '../domain/address.js';
 import {
-	duration,
-	flag,
-	number,
-	numbersByName,
-	oneOf,
-	optionalText,
-	PATH,
-	section,
-	type TextRule,
-	text,
-	texts,
-	type Value,
-} from "./field.js";
+  duration,
+  flag,
+  number,
+  numbersByName,
+  oneOf,
+  optionalText,
+  PATH,
+  section,
+  type TextRule,
+  text,
+  texts,
+  type Value,
+} from './field.js';
 
-export const MODES = ["dry-run", "shadow", "enforce"] as const;
+export const MODES = ['dry-run', 'shadow', 'enforce'] as const;
 export type Mode = (typeof MODES)[number];
 
-export const MAP_TYPES = [
-	"hash",
-	"btree",
-	"lmdb",
-	"cdb",
-	"texthash",
-	"cidr",
-] as const;
+export const MAP_TYPES = ['hash', 'btree', 'lmdb', 'cdb', 'texthash', 'cidr'] as const;
 
 const NETWORK: TextRule = {
-	wrong: (text) =>
-		parseNetwork(text) === null
-			? `"${text}" is no address or network: write "192.0.2.7", "192.0.2.0/24" or "2001:db8::/32"`
-			: null,
+  wrong: (text) =>
+    parseNetwork(text) === null
+      ? `"${text}" is no address or network: write "192.0.2.7", "192.0.2.0/24" or "2001:db8::/32"`
+      : null,
 };
 
 /** At least two labels: a whole top-level domain would exempt half the world. */
 const HOSTNAME: TextRule = {
-	wrong: (text) =>
-		/^\.?(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+(?!\d+$)[a-z0-9-]{2,63}$/.test(
-			text,
-		)
-			? null
-			: `"${text}" is no host name of at least two labels, such as "mail.example.org" or ".example.org"`,
-	canonical: (text) => text.toLowerCase(),
+  wrong: (text) =>
+    /^\.?(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+(?!\d+$)[a-z0-9-]{2,63}$/.test(text)
+      ? null
+      : `"${text}" is no host name of at least two labels, such as "mail.example.org" or ".example.org"`,
+  canonical: (text) => text.toLowerCase(),
 };
 
 const STORE_URL: TextRule = {
-	wrong: (text) => {
-		if (/^(lmdb|unix):(?!\/)/.test(text))
-			return `"${text}" is a relative path: write it from / on`;
-		if (
-			/^(lmdb:.|redis:\/\/|rediss:\/\/|unix:.|sentinel:\/\/|cluster:\/\/|memory:)/.test(
-				text,
-			)
-		)
-			return null;
-		return `"${text}" is no store: write lmdb:/DIR, redis://HOST:PORT, rediss://…, unix:/SOCKET or memory:`;
-	},
-	canonical: (text, base) =>
-		text.replace(
-			/^(lmdb|unix):(.+)$/,
-			(_, kind, path) => `${kind}:${PATH.canonical?.(path, base)}`,
-		),
+  wrong: (text) => {
+    if (/^(lmdb|unix):(?!\/)/.test(text)) return `"${text}" is a relative path: write it from / on`;
+    if (/^(lmdb:.|redis:\/\/|rediss:\/\/|unix:.|sentinel:\/\/|cluster:\/\/|memory:)/.test(text)) return null;
+    return `"${text}" is no store: write lmdb:/DIR, redis://HOST:PORT, rediss://…, unix:/SOCKET or memory:`;
+  },
+  canonical: (text, base) =>
+    text.replace(/^(lmdb|unix):(.+)$/, (_, kind, path) => `${kind}:${PATH.canonical?.(path, base)}`),
 };
 
 const MAP: TextRule = {
-	wrong: (text) =>
-		new RegExp(`^(${MAP_TYPES.join("|")}):/[^\\s,]+$`).test(text)
-			? null
-			: `"${text}" is no access map: write TYPE:/ABSOLUTE/PATH with TYPE one of ${MAP_TYPES.join(", ")}`,
-	canonical: (text, base) =>
-		text.replace(
-			/^([a-z]+):(.+)$/,
-			(_, type, path) => `${type}:${PATH.canonical?.(path, base)}`,
-		),
+  wrong: (text) =>
+    new RegExp(`^(${MAP_TYPES.join('|')}):/[^\\s,]+$`).test(text)
+      ? null
+      : `"${text}" is no access map: write TYPE:/ABSOLUTE/PATH with TYPE one of ${MAP_TYPES.join(', ')}`,
+  canonical: (text, base) =>
+    text.replace(/^([a-z]+):(.+)$/, (_, type, path) => `${type}:${PATH.canonical?.(path, base)}`),
 };
 
 const REPLY: TextRule = {
-	wrong: (text) => {
-		if (text.length > 160)
-			return "is too long: Postfix cuts log records; at most 160 characters";
-		if (!/^[\x20-\x7e]*$/.test(text))
-			return "wants printable ASCII only: it is spoken over SMTP";
-		if (!text.startsWith("Blocked until {until}")) {
-			return 'must begin with "Blocked until {until}": blockd finds its own refusals and their end by it';
-		}
-		return null;
-	},
+  wrong: (text) => {
+    if (text.length > 160) return 'is too long: Postfix cuts log records; at most 160 characters';
+    if (!/^[\x20-\x7e]*$/.test(text)) return 'wants printable ASCII only: it is spoken over SMTP';
+    if (!text.startsWith('Blocked until {until}')) {
+      return 'must begin with "Blocked until {until}": blockd finds its own refusals and their end by it';
+    }
+    return null;
+  },
 };
 
 const LISTEN: TextRule = {
-	wrong: (text) => {
-		const port = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})$/.exec(
-			text,
-		)?.[1];
-		return port !== undefined && Number(port) <= 65_535
-			? null
-			: `"${text}" is no HOST:PORT, such as "127.0.0.1:9717" or "[::1]:9717"`;
-	},
+  wrong: (text) => {
+    const port = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})$/.exec(text)?.[1];
+    return port !== undefined && Number(port) <= 65_535
+      ? null
+      : `"${text}" is no HOST:PORT, such as "127.0.0.1:9717" or "[::1]:9717"`;
+  },
 };
 
 const MAIL_ADDRESS: TextRule = {
-	// It becomes an argument of sendmail: a leading dash would be an option.
-	wrong: (text) =>
-		/^[^\s\p{Cc},-][^\s\p{Cc},]*$/u.test(text)
-			? null
-			: `"${text}" is no mail address: write one, without a name`,
+  // It becomes an argument of sendmail: a leading dash would be an option.
+  wrong: (text) =>
+    /^[^\s\p{Cc},-][^\s\p{Cc},]*$/u.test(text) ? null : `"${text}" is no mail address: write one, without a name`,
 };
 
 const matching = (pattern: RegExp, sentence: string): TextRule => ({
-	wrong: (text) => (pattern.test(text) ? null : `"${text}": ${sentence}`),
+  wrong: (text) => (pattern.test(text) ? null : `"${text}": ${sentence}`),
 });
 
 export const configSchema = section({
-	mode: oneOf(MODES, "dry-run"),
-	log: section({
-		files: texts([], PATH),
-		journal: flag(false),
-		filters: text("/etc/blockd/filters", PATH),
-	}),
-	store: section({
-		url: text("lmdb:/var/lib/blockd/store", STORE_URL),
-		prefix: text(
-			"blockd",
-			matching(
-				/^[A-Za-z0-9_.:-]{1,64}$/,
-				"wants 1 to 64 letters, digits, or _ . : -",
-			),
-		),
-		host: text(
-			thisHost,
-			matching(
-				/^[A-Za-z0-9_.-]{1,253}$/,
-				"wants the name of this host: letters, digits, or _ . -",
-			),
-		),
-		keep: duration("30d", "60s"),
-	}),
-	score: section({
-		threshold: number({ fallback: 5, above: 0, atMost: 1e6 }),
-		half_life: duration("6h"),
-		standing: flag(true),
-	}),
-	ban: section({
-		first: duration("1h"),
-		factor: number({ fallback: 2, atLeast: 1, atMost: 100 }),
-		max: duration("7d"),
-		strikes_half_life: duration("14d"),
-		ipv6_prefix: number({
-			fallback: 64,
-			atLeast: 32,
-			atMost: 128,
-			whole: true,
-		}),
-		networks: number({ fallback: 8, atLeast: 0, atMost: 256, whole: true }),
-	}),
-	allow: section({
-		addresses: texts([], NETWORK),
-		hostnames: texts([], HOSTNAME),
-		mynetworks: flag(true),
-		authenticated_for: duration("30d", "0s"),
-	}),
-	points: numbersByName(0, 1_000),
-	postfix: section({
-		map: optionalText(MAP),
-		reply: text("Blocked until {until} after repeated rejects", REPLY),
-		postmap: text("postmap"),
-		postconf: text("postconf"),
-		reload: texts(["postfix", "reload"]),
-		config_directory: optionalText(PATH),
-	}),
-	handover: section({
-		enabled: flag(true),
-		every: text("17 * * * *"),
-	}),
-	report: section({
-		schedule: optionalText(),
-		mail_to: optionalText(MAIL_ADDRESS),
-		html_dir: optionalText(PATH),
-	}),
-	metrics: section({
-		listen: optionalText(LISTEN),
-		textfile: optionalText(PATH),
-	}),
-	log_output: section({
-		level: oneOf(["trace", "debug", "info", "warn", "error", "fatal"], "info"),
-		format: oneOf(["auto", "json", "pretty"], "auto"),
-	}),
+  mode: oneOf(MODES, 'dry-run'),
+  log: section({
+    files: texts([], PATH),
+    journal: flag(false),
+    filters: text('/etc/blockd/filters', PATH),
+  }),
+  store: section({
+    url: text('lmdb:/var/lib/blockd/store', STORE_URL),
+    prefix: text('blockd', matching(/^[A-Za-z0-9_.:-]{1,64}$/, 'wants 1 to 64 letters, digits, or _ . : -')),
+    host: text(thisHost, matching(/^[A-Za-z0-9_.-]{1,253}$/, 'wants the name of this host: letters, digits, or _ . -')),
+    keep: duration('30d', '60s'),
+  }),
+  score: section({
+    threshold: number({ fallback: 5, above: 0, atMost: 1e6 }),
+    half_life: duration('6h'),
+    standing: flag(true),
+  }),
+  ban: section({
+    first: duration('1h'),
+    factor: number({ fallback: 2, atLeast: 1, atMost: 100 }),
+    max: duration('7d'),
+    strikes_half_life: duration('14d'),
+    ipv6_prefix: number({
+      fallback: 64,
+      atLeast: 32,
+      atMost: 128,
+      whole: true,
+    }),
+    networks: number({ fallback: 8, atLeast: 0, atMost: 256, whole: true }),
+  }),
+  allow: section({
+    addresses: texts([], NETWORK),
+    hostnames: texts([], HOSTNAME),
+    mynetworks: flag(true),
+    authenticated_for: duration('30d', '0s'),
+  }),
+  points: numbersByName(0, 1_000),
+  postfix: section({
+    map: optionalText(MAP),
+    reply: text('Blocked until {until} after repeated rejects', REPLY),
+    postmap: text('postmap'),
+    postconf: text('postconf'),
+    reload: texts(['postfix', 'reload']),
+    config_directory: optionalText(PATH),
+  }),
+  handover: section({
+    enabled: flag(true),
+    every: text('17 * * * *'),
+  }),
+  report: section({
+    schedule: optionalText(),
+    mail_to: optionalText(MAIL_ADDRESS),
+    html_dir: optionalText(PATH),
+  }),
+  metrics: section({
+    listen: optionalText(LISTEN),
+    textfile: optionalText(PATH),
+  }),
+  log_output: section({
+    level: oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal'], 'info'),
+    format: oneOf(['auto', 'json', 'pretty'], 'auto'),
+  }),
 });
 
 /** The whole config, validated; durations in milliseconds. */
@@ -195,16 +156,16 @@ export type Config = Value<typeof configSchema>;
 
 /** What holds when nobody set anything. */
 export function defaultConfig(): Config {
-	return configSchema.read(undefined, [], {
-		problem: () => undefined,
-		baseOf: () => null,
-	});
+  return configSchema.read(undefined, [], {
+    problem: () => undefined,
+    baseOf: () => null,
+  });
 }
 
 function thisHost(): string {
-	return (
-		hostname()
-			.replace(/[^A-Za-z0-9_.-]/g, "-")
-			.slice(0, 253) || "localhost"
-	);
+  return (
+    hostname()
+      .replace(/[^A-Za-z0-9_.-]/g, '-')
+      .slice(0, 253) || 'localhost'
+  );
 }
