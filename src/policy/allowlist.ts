@@ -14,6 +14,37 @@ export interface AllowRules {
   readonly hostnames: readonly AllowRule[];
 }
 
+/** Everybody who is never banned, from all the places that name them. */
+export function allowRules(from: {
+  /** Addresses of this host's interfaces. */
+  readonly own: readonly string[];
+  readonly mynetworks: readonly string[];
+  /** `[allow]` of the config. */
+  readonly addresses: readonly string[];
+  readonly hostnames: readonly string[];
+  /** Entries of `blockctl allow`: addresses, networks and host names. */
+  readonly people: readonly string[];
+}): AllowRules {
+  const named = (entries: readonly string[], why: string) => entries.map((entry) => ({ entry, why }));
+  return {
+    addresses: [
+      ...named(['127.0.0.0/8', '::1'], 'loopback'),
+      ...named(from.own, 'an address of this host'),
+      ...named(from.mynetworks, "Postfix's mynetworks"),
+      ...named(from.addresses, 'allow.addresses in the config'),
+      ...named(from.people.filter(isNetwork), 'blockctl allow'),
+    ],
+    hostnames: [
+      ...named(from.hostnames, 'allow.hostnames in the config'),
+      ...named(from.people.filter((entry) => !isNetwork(entry)), 'blockctl allow'),
+    ],
+  };
+}
+
+function isNetwork(entry: string): boolean {
+  return parseNetwork(entry) !== null;
+}
+
 /** Networks by prefix length, so that a look-up costs as many map reads as there are different lengths. */
 type NetworkTable = Map<number, Map<string, string>>;
 
@@ -29,7 +60,7 @@ export class Allowlist {
       if (network === null) continue;
       const table = isIPv4(network.base) ? this.#v4 : this.#v6;
       const bases = table.get(network.prefix) ?? new Map<string, string>();
-      bases.set(bitsOf(network.base, network.prefix), why);
+      bases.set(bitsOf(addressBytes(network.base), network.prefix), why);
       table.set(network.prefix, bases);
       this.#networks.push({ ...network, why });
     }
@@ -52,19 +83,20 @@ export class Allowlist {
   }
 
   #around(base: string, prefix: number): string | null {
+    const bytes = addressBytes(base);
     for (const [length, bases] of isIPv4(base) ? this.#v4 : this.#v6) {
       if (length > prefix) continue;
-      const why = bases.get(bitsOf(base, length));
+      const why = bases.get(bitsOf(bytes, length));
       if (why !== undefined) return why;
     }
     return null;
   }
 
   #inside(base: string, prefix: number): string | null {
-    const bits = bitsOf(base, prefix);
+    const bits = bitsOf(addressBytes(base), prefix);
     for (const inner of this.#networks) {
       if (inner.prefix < prefix || isIPv4(inner.base) !== isIPv4(base)) continue;
-      if (bitsOf(inner.base, prefix) === bits) return inner.why;
+      if (bitsOf(addressBytes(inner.base), prefix) === bits) return inner.why;
     }
     return null;
   }
@@ -83,8 +115,7 @@ export class Allowlist {
 }
 
 /** The first `prefix` bits of an address, as a map key. */
-function bitsOf(address: string, prefix: number): string {
-  const bytes = addressBytes(address);
+function bitsOf(bytes: readonly number[], prefix: number): string {
   let key = '';
   for (let index = 0; index * 8 < prefix; index++) {
     const bits = Math.min(8, prefix - index * 8);

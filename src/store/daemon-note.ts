@@ -31,13 +31,22 @@ export interface DaemonCounters {
   readonly refused: number;
 }
 
-export const HEARTBEAT_MS = 2_000;
+export const HEARTBEAT_MS = 10_000;
 
 export function daemonNoteName(host: string): string {
   return `daemon:${host}`;
 }
 
-/** Is the daemon that wrote `note` still at work? */
+/** Is the daemon of this host that wrote `note` still at work? */
 export function isRunning(note: DaemonNote, now: number): boolean {
-  return note.stoppedAt === null && now - note.heartbeatAt < 5 * HEARTBEAT_MS;
+  return note.stoppedAt === null && now - note.heartbeatAt < 6 * HEARTBEAT_MS && processExists(note.pid);
+}
+
+function processExists(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
 }

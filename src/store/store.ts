@@ -52,7 +52,7 @@ export interface Store {
   /** Forgets subjects for which `idle` is true, and evidence older than `keepMs`; returns how many subjects went. */
   prune(idle: (subject: string, state: SubjectState) => boolean, at: number, keepMs: number): Promise<number>;
   /** Rewrites every state through `convert`, atomically: for a changed half-life. */
-  rewrite(convert: (state: SubjectState) => SubjectState): Promise<void>;
+  rewrite(convert: (state: SubjectState) => { readonly state: SubjectState; readonly rank: number }): Promise<void>;
 
   /** Small named facts (`settings`, `daemon:HOST`), as JSON values. */
   note(name: string): Promise<unknown>;

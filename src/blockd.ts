@@ -1,0 +1,113 @@
+#!/usr/bin/env node
+/** The daemon's program: arguments in, exit code out. */
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import { loadConfig, type Overrides } from './config/load.js';
+import { Daemon } from './daemon/daemon.js';
+import { createLogger } from './daemon/log.js';
+import { makePlan } from './daemon/plan.js';
+import { BlockdError, UnavailableError, UsageError } from './domain/errors.js';
+import { acquireLock, type Lock } from './domain/lock.js';
+import { openStore } from './store/open.js';
+
+interface Flags {
+  readonly config?: string;
+  readonly log?: string[];
+  readonly store?: string;
+  readonly map?: string;
+  readonly mode?: string;
+  readonly filters?: string;
+  readonly set?: string[];
+  readonly once?: boolean;
+  readonly fromStart?: boolean;
+}
+
+const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+
+const collect = (value: string, before: string[] = []): string[] => [...before, value];
+
+const program = new Command('blockd')
+  .description('Follows the mail log, scores what Postfix rejects, and bans in an access map; every ban ends by itself.')
+  .version(version)
+  .option('--config FILE', 'the config (default: /etc/blockd/blockd.toml; without a file, the defaults)')
+  .option('--log FILE', 'mail log to follow; may be given several times', collect)
+  .option('--store URL', 'lmdb:/DIR, redis://HOST:PORT, rediss://…, unix:/SOCKET')
+  .option('--map TYPE:PATH', 'access map to publish, such as hash:/var/lib/blockd/postfix/client_access')
+  .option('--mode MODE', 'dry-run (default: nobody is refused), shadow (Postfix only logs) or enforce')
+  .option('--filters DIR', 'your own rules, over the packaged ones (default: /etc/blockd/filters)')
+  .option('--once', 'read to the end of the log, publish the map, exit')
+  .option('--from-start', 'read a log never seen before from its beginning (default: from its end)')
+  .option('--set KEY=VALUE', 'any config key, such as score.threshold=3; may be given several times', collect)
+  .addHelpText(
+    'after',
+    `
+Examples:
+  blockd                                             as /etc/blockd/blockd.toml says; dry-run by default
+  blockd --log /var/log/mail.log --mode enforce \\
+         --map hash:/var/lib/blockd/postfix/client_access
+  blockd --once --from-start --log old.log --store lmdb:/tmp/trial
+                                                     what would have been banned; look with
+                                                     blockctl --store lmdb:/tmp/trial list --all
+
+Signals: SIGHUP reads config and rules again, SIGTERM and SIGINT end in good order.
+Exit codes: 0 done, 2 usage or config error, 3 store or Postfix unavailable.`,
+  )
+  .showHelpAfterError('(blockd --help shows all options)')
+  .exitOverride();
+
+try {
+  program.parse();
+  if (program.args.length > 0) throw new UsageError(`unexpected argument "${program.args[0]}": blockd takes only options, see blockd --help`);
+  await main(program.opts<Flags>());
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
+  else if (error instanceof BlockdError) {
+    process.stderr.write(`blockd: ${error.message}\n`);
+    process.exitCode = error.exitCode;
+  } else throw error;
+}
+
+async function main(flags: Flags): Promise<void> {
+  const { log, store: storeUrl, map, mode, filters } = flags;
+  const overrides: Overrides = { log, store: storeUrl, map, mode, filters };
+  const load = () => loadConfig({ file: flags.config, set: flags.set, overrides });
+  const { config } = load();
+  const logger = createLogger(config.log_output);
+  const once = flags.once === true;
+  const plan = await makePlan(config, { once, logger });
+  const store = await openStore(config.store.url, {
+    prefix: config.store.prefix,
+    onNotice: (level, message) => logger[level]({ event: 'store' }, message),
+  });
+  const lock = await lockStateFolder(config.store.url);
+  try {
+    const daemon = new Daemon({
+      plan,
+      store,
+      logger,
+      version,
+      once,
+      fromStart: flags.fromStart === true,
+      reload: async () => makePlan(load().config, { once, logger }),
+    });
+    process.on('SIGTERM', () => daemon.stop('SIGTERM'));
+    process.on('SIGINT', () => daemon.stop('SIGINT'));
+    process.on('SIGHUP', () => void daemon.reload());
+    await daemon.run();
+  } finally {
+    await store.close();
+    await lock?.release();
+  }
+}
+
+/** One daemon a state folder: two would count every line twice. With Redis the stored positions tell them apart. */
+async function lockStateFolder(storeUrl: string): Promise<Lock | null> {
+  if (!storeUrl.startsWith('lmdb:')) return null;
+  const folder = storeUrl.slice('lmdb:'.length);
+  const lock = await acquireLock(join(folder, 'daemon.lock'), { waitMs: 0 });
+  if (lock === null) {
+    throw new UnavailableError(`another blockd already uses the state folder ${dirname(join(folder, 'x'))}: end it first, or give this one its own --store`);
+  }
+  return lock;
+}

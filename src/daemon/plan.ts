@@ -1,0 +1,76 @@
+/** What a config asks for, made ready: compiled rules, the logs to follow, the access map. */
+import { existsSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { Config } from '../config/schema.js';
+import { UsageError } from '../domain/errors.js';
+import { Filter } from '../filter/filter.js';
+import { loadRules, packagedFilters } from '../filter/load.js';
+import { AccessMap, parseMapSpec } from '../postfix/access-map.js';
+import { defaultMapType } from '../postfix/postconf.js';
+import { openSource } from '../source/open.js';
+import type { Source, SourceOptions } from '../source/source.js';
+import type { Logger } from './log.js';
+
+export interface Plan {
+  readonly config: Config;
+  readonly filter: Filter;
+  /** Absolute paths, or `journal`. */
+  readonly logs: readonly string[];
+  /** Null in dry-run when the config names none. */
+  readonly map: AccessMap | null;
+  openSource(options: SourceOptions): Source;
+}
+
+/** Where Debian and Red Hat keep the mail log. */
+const USUAL_LOGS = ['/var/log/mail.log', '/var/log/maillog'];
+const DEFAULT_MAP_PATH = '/var/lib/blockd/postfix/client_access';
+
+/** @throws UsageError when rules, logs or map can't be used; UnavailableError when Postfix must be asked and can't. */
+export async function makePlan(config: Config, options: { readonly once: boolean; readonly logger: Logger }): Promise<Plan> {
+  const rules = loadRules(packagedFilters(), config.log.filters);
+  const filter = Filter.compile(rules, { points: config.points, reply: config.postfix.reply });
+  const files = logFiles(config);
+  for (const file of files) checkLog(file, options.once);
+  return {
+    config,
+    filter,
+    logs: config.log.journal ? [...files, 'journal'] : files,
+    map: await accessMap(config, options.logger),
+    openSource: (source) => openSource({ files, journal: config.log.journal }, source),
+  };
+}
+
+function logFiles(config: Config): string[] {
+  if (config.log.files.length > 0) return [...new Set(config.log.files.map((file) => resolve(file)))];
+  if (config.log.journal) return [];
+  const usual = USUAL_LOGS.find((file) => existsSync(file));
+  if (usual !== undefined) return [usual];
+  throw new UsageError(
+    `no mail log: neither ${USUAL_LOGS.join(' nor ')} exists. Name it with --log FILE or log.files, or read the journal with --set log.journal=true`,
+  );
+}
+
+function checkLog(file: string, mustExist: boolean): void {
+  const stat = statSync(file, { throwIfNoEntry: false });
+  if (stat?.isDirectory()) throw new UsageError(`--log ${file}: this is a directory; name the mail log itself`);
+  if (stat === undefined && mustExist) throw new UsageError(`--log ${file}: no such file`);
+}
+
+async function accessMap(config: Config, logger: Logger): Promise<AccessMap | null> {
+  const { postfix, mode } = config;
+  if (postfix.map === undefined && mode === 'dry-run') return null;
+  const configDirectory = postfix.config_directory === undefined ? {} : { configDirectory: postfix.config_directory };
+  const spec =
+    postfix.map === undefined
+      ? { type: await defaultMapType({ postconf: postfix.postconf, ...configDirectory }), path: DEFAULT_MAP_PATH }
+      : parseMapSpec(postfix.map);
+  return new AccessMap({
+    ...spec,
+    ...configDirectory,
+    reply: postfix.reply,
+    action: mode === 'shadow' ? 'warn' : 'reject',
+    postmap: postfix.postmap,
+    reload: postfix.reload,
+    onNotice: (level, message) => logger[level]({ event: 'map' }, message),
+  });
+}
