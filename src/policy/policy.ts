@@ -30,6 +30,8 @@ export interface PolicySettings {
 
 /** Offenses during a ban: what it did not stop, such as a session already open, counts little. */
 const DURING_BAN = 0.1;
+/** Five offenses of one point within minutes are five points to a person, though the first has decayed a little. */
+const NEAR_ENOUGH = 0.99;
 /** Standing: accepted messages at which the threshold doubles, and how far it can grow. */
 const STANDING_MESSAGES = 8;
 const STANDING_CAP = 6;
@@ -209,7 +211,7 @@ export class Policy {
 
   #banIfDue(docket: Docket, subject: string, event: LogEvent, at: number): void {
     const state = docket.state(subject);
-    if (state.ban !== null || this.scoreAt(state, at) < this.thresholdAt(state, at)) return;
+    if (state.ban !== null || this.scoreAt(state, at) < NEAR_ENOUGH * this.thresholdAt(state, at)) return;
     if (this.allowlist.why(event.ip, event.host) !== null || this.protectedWhy(subject, state, at) !== null) return;
     this.#banByScore(docket, subject, at, event.rule, 'score');
     const network = networkOf(subject);

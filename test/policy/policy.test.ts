@@ -1,0 +1,369 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { LogEvent } from '../../src/domain/event.js';
+import { Allowlist, allowRules } from '../../src/policy/allowlist.js';
+import type { Verdict } from '../../src/policy/outcome.js';
+import { Policy, type PolicySettings, UNKNOWN } from '../../src/policy/policy.js';
+import type { SubjectState } from '../../src/policy/state.js';
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+const AT = Date.UTC(2026, 0, 1);
+const SETTINGS: PolicySettings = {
+  threshold: 5,
+  halfLifeMs: 6 * HOUR,
+  standing: true,
+  firstMs: HOUR,
+  factor: 2,
+  maxMs: 7 * DAY,
+  strikesHalfLifeMs: 14 * DAY,
+  ipv6Prefix: 64,
+  networks: 4,
+  authenticatedForMs: 30 * DAY,
+  dryRun: false,
+};
+
+type Rules = Partial<Parameters<typeof allowRules>[0]>;
+/** A policy with the states that a store would keep. */
+class Bench {
+  readonly states = new Map<string, SubjectState>();
+  policy: Policy;
+  constructor(settings: Partial<PolicySettings> = {}, rules: Rules = {}) {
+    this.policy = new Policy({ ...SETTINGS, ...settings }, this.#allowlist(rules));
+  }
+  allow(rules: Rules): void {
+    this.policy = new Policy(this.policy.settings, this.#allowlist(rules));
+  }
+  judge(events: readonly LogEvent[], now = AT + 1_000 * DAY): Verdict {
+    return this.keep(this.policy.judge(events, this.known(this.policy.subjectsOf(events)), now));
+  }
+  keep(verdict: Verdict): Verdict {
+    for (const [subject, state] of verdict.put) state === null ? this.states.delete(subject) : this.states.set(subject, state);
+    return verdict;
+  }
+  known(subjects: readonly string[]): Map<string, SubjectState> {
+    return new Map(subjects.flatMap((one) => (this.states.has(one) ? [[one, this.of(one)] as const] : [])));
+  }
+  of(subject: string): SubjectState {
+    return this.states.get(subject) ?? UNKNOWN;
+  }
+  #allowlist(rules: Rules): Allowlist {
+    return new Allowlist(allowRules({ own: [], mynetworks: [], addresses: [], hostnames: [], people: [], ...rules }));
+  }
+}
+
+const event = (part: Partial<LogEvent> = {}): LogEvent => ({
+  kind: 'offense',
+  rule: 'postfix/user-unknown',
+  ip: '203.0.113.9',
+  at: AT,
+  host: null,
+  points: 1,
+  line: 'a reject line',
+  ...part,
+});
+const probe = (count: number, part: Partial<LogEvent> = {}): LogEvent[] =>
+  Array.from({ length: count }, (_, index) => event({ at: AT + index * 6_000, ...part }));
+
+describe('a ban', () => {
+  it('never comes of a mistyped address', () => {
+    const bench = new Bench();
+    bench.judge(probe(2));
+    expect(bench.of('203.0.113.9').ban).toBeNull();
+  });
+
+  it('comes of ten unknown users in a minute, at the line that reached the threshold', () => {
+    const bench = new Bench();
+    const { changes } = bench.judge(probe(10));
+    expect(changes.map(({ type }) => type)).toEqual(['ban']);
+    const ban = bench.of('203.0.113.9').ban;
+    expect(ban).toMatchObject({ subject: '203.0.113.9', since: AT + 24_000, until: AT + 24_000 + HOUR, by: 'score', strikes: 0 });
+    expect(bench.policy.scoreAt(bench.of('203.0.113.9'), AT + MINUTE)).toBeLessThan(1);
+  });
+
+  it('is twice as long for each strike, up to the longest', () => {
+    const bench = new Bench();
+    const lengths: number[] = [];
+    let at = AT;
+    for (let round = 0; round < 9; round++) {
+      bench.judge(Array.from({ length: 6 }, () => event({ at })));
+      const ban = bench.of('203.0.113.9').ban;
+      lengths.push(((ban?.until ?? 0) - (ban?.since ?? 0)) / HOUR);
+      at = (ban?.until ?? 0) + 1_000;
+    }
+    expect(lengths[0]).toBe(1);
+    expect(lengths[1]).toBeCloseTo(2, 0);
+    expect(lengths[3]).toBeGreaterThan(6);
+    expect(lengths[8]).toBeGreaterThan(lengths[7] ?? 0);
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(168);
+    const harsh = new Bench({ factor: 100 });
+    harsh.judge(probe(6, { at: AT }));
+    harsh.judge(probe(6, { at: AT + 2 * HOUR }));
+    harsh.judge(probe(6, { at: AT + 5 * DAY }));
+    expect(harsh.of('203.0.113.9').ban).toMatchObject({ since: AT + 5 * DAY, until: AT + 12 * DAY });
+  });
+
+  it('that is over by the time its line is read counts as a strike and is recorded as expired', () => {
+    const bench = new Bench();
+    bench.judge(probe(10));
+    const settled = bench.policy.settle(['203.0.113.9'], bench.states, AT + 2 * HOUR);
+    expect(settled.changes).toMatchObject([{ type: 'release', at: AT + 24_000 + HOUR, release: { how: 'expired' } }]);
+    expect(bench.policy.strikesAt(bench.of('203.0.113.9'), AT + 2 * HOUR)).toBeCloseTo(1, 1);
+  });
+
+  it('is not repeated or prolonged while it lasts, but knocking on leads to a longer one', () => {
+    const bench = new Bench();
+    bench.judge(probe(6, { at: AT }));
+    const refusals = Array.from({ length: 30 }, (_, i) => event({ kind: 'refused', points: 0.2, at: AT + i * MINUTE }));
+    expect(bench.judge(refusals).changes).toEqual([]);
+    expect(bench.of('203.0.113.9').ban?.refused).toBe(30);
+    bench.judge([event({ at: AT + 61 * MINUTE })]);
+    expect(bench.of('203.0.113.9').ban?.since).toBe(AT + 61 * MINUTE);
+    expect(bench.of('203.0.113.9').releases[0]?.how).toBe('expired');
+  });
+
+  it('holds a whole IPv6 /64', () => {
+    const bench = new Bench();
+    bench.judge(Array.from({ length: 6 }, (_, i) => event({ ip: `2001:db8:1:2::${i + 1}` })));
+    expect(bench.of('2001:db8:1:2::/64').ban?.subject).toBe('2001:db8:1:2::/64');
+  });
+
+  it('counts lines of the future as of now', () => {
+    const bench = new Bench();
+    bench.judge(probe(6, { at: AT + 400 * DAY }), AT);
+    expect(bench.of('203.0.113.9').ban).toMatchObject({ since: AT, until: AT + HOUR });
+  });
+
+  it('in dry-run counts what it would have refused', () => {
+    const bench = new Bench({ dryRun: true });
+    bench.judge(probe(30, { at: AT }));
+    expect(bench.of('203.0.113.9').ban?.refused).toBe(25);
+  });
+});
+
+describe('the never-banned', () => {
+  it('score, but are not banned, by address and by confirmed name', () => {
+    const bench = new Bench({}, { mynetworks: ['203.0.113.0/24'], hostnames: ['partner.example'] });
+    bench.judge(probe(30));
+    bench.judge(probe(30, { ip: '198.51.100.7', host: 'mx.partner.example' }));
+    expect(bench.of('203.0.113.9').ban).toBeNull();
+    expect(bench.of('198.51.100.7').ban).toBeNull();
+    expect(bench.policy.scoreAt(bench.of('198.51.100.7'), AT)).toBeGreaterThan(5);
+    expect(bench.policy.protectedWhy('198.51.100.7', bench.of('198.51.100.7'), AT)).toContain('allow.hostnames');
+  });
+
+  it('include clients whose users logged in, as long as that is trusted', () => {
+    const bench = new Bench();
+    bench.judge([event({ kind: 'authenticated', points: 0 }), ...probe(30)]);
+    expect(bench.of('203.0.113.9').ban).toBeNull();
+    bench.judge(probe(30, { at: AT + 31 * DAY }));
+    expect(bench.of('203.0.113.9').ban).not.toBeNull();
+  });
+
+  it('are released when they log in while banned, with a clean score', () => {
+    const bench = new Bench();
+    bench.judge(probe(10));
+    const { changes } = bench.judge([event({ kind: 'authenticated', points: 0, at: AT + 10 * MINUTE })]);
+    expect(changes).toMatchObject([{ type: 'release', release: { how: 'allowed' } }]);
+    expect(bench.policy.scoreAt(bench.of('203.0.113.9'), AT + 10 * MINUTE)).toBe(0);
+  });
+
+  it('trust nobody for a login when that is switched off', () => {
+    const bench = new Bench({ authenticatedForMs: 0 });
+    bench.judge([event({ kind: 'authenticated', points: 0 }), ...probe(10)]);
+    expect(bench.of('203.0.113.9').ban).not.toBeNull();
+  });
+
+  it('are released when they become so', () => {
+    const bench = new Bench();
+    bench.judge(probe(10));
+    bench.allow({ people: ['203.0.113.0/28'] });
+    const { changes } = bench.policy.releaseProtected(['203.0.113.9'], bench.states, AT + MINUTE);
+    expect(changes).toMatchObject([{ type: 'release', release: { how: 'allowed' } }]);
+  });
+});
+
+describe('standing', () => {
+  const accepted = (count: number) => Array.from({ length: count }, () => event({ kind: 'accepted', points: 0 }));
+
+  it('of a thousand accepted messages outweighs five dead mailboxes, one delivered spam does not', () => {
+    const provider = new Bench();
+    provider.judge([...accepted(1_000), ...probe(8)]);
+    expect(provider.of('203.0.113.9').ban).toBeNull();
+    const bot = new Bench();
+    bot.judge([...accepted(1), ...probe(8)]);
+    expect(bot.of('203.0.113.9').ban).not.toBeNull();
+  });
+
+  it('is capped, so that no sender may do anything it likes', () => {
+    const bench = new Bench();
+    bench.judge([...accepted(100_000), ...probe(40)]);
+    expect(bench.of('203.0.113.9').ban).not.toBeNull();
+  });
+
+  it('counts nothing when it is switched off', () => {
+    const bench = new Bench({ standing: false });
+    bench.judge([...accepted(1_000), ...probe(8)]);
+    expect(bench.of('203.0.113.9').ban).not.toBeNull();
+  });
+});
+
+describe('a network', () => {
+  const botnet = (hosts: number) => Array.from({ length: hosts }, (_, h) => probe(6, { ip: `203.0.113.${h + 1}`, at: AT })).flat();
+
+  it('is banned when enough of its addresses are, and not before', () => {
+    const bench = new Bench();
+    bench.judge(botnet(3));
+    expect(bench.of('203.0.113.0/24').ban).toBeNull();
+    bench.judge(probe(6, { ip: '203.0.113.99', at: AT + MINUTE }));
+    expect(bench.of('203.0.113.0/24').ban).toMatchObject({ subject: '203.0.113.0/24', by: 'network' });
+  });
+
+  it('is not banned when the bans inside have ended', () => {
+    const bench = new Bench();
+    bench.judge(botnet(3));
+    bench.judge(probe(6, { ip: '203.0.113.99', at: AT + 2 * HOUR }));
+    expect(bench.of('203.0.113.0/24').ban).toBeNull();
+  });
+
+  it('is never banned when it holds an allowed or trusted client', () => {
+    const trusted = new Bench();
+    trusted.judge([event({ kind: 'authenticated', ip: '203.0.113.200', points: 0 }), ...botnet(9)]);
+    expect(trusted.of('203.0.113.0/24').ban).toBeNull();
+    const allowed = new Bench({}, { people: ['203.0.113.200'] });
+    allowed.judge(botnet(9));
+    expect(allowed.of('203.0.113.0/24').ban).toBeNull();
+    const named = new Bench({}, { hostnames: ['partner.example'] });
+    named.judge([event({ ip: '203.0.113.200', host: 'mx.partner.example' }), ...botnet(9)]);
+    expect(named.of('203.0.113.0/24').ban).toBeNull();
+  });
+
+  it('is released when a user logs in from inside', () => {
+    const bench = new Bench();
+    bench.judge(botnet(4));
+    const { changes } = bench.judge([event({ kind: 'authenticated', ip: '203.0.113.200', points: 0, at: AT + MINUTE })]);
+    expect(changes).toMatchObject([{ type: 'release', release: { how: 'allowed', ban: { subject: '203.0.113.0/24' } } }]);
+  });
+
+  it('is never banned when that is switched off', () => {
+    const bench = new Bench({ networks: 0 });
+    bench.judge(botnet(30));
+    expect(bench.of('203.0.113.0/24').ban).toBeNull();
+  });
+});
+
+describe('a person', () => {
+  it('bans for a time, without a strike', () => {
+    const bench = new Bench();
+    bench.keep(bench.policy.ban('203.0.113.9', new Map(), { at: AT, forMs: 2 * HOUR, reason: 'asked for it' }));
+    expect(bench.of('203.0.113.9').ban).toMatchObject({ until: AT + 2 * HOUR, by: 'person', reason: 'asked for it' });
+    expect(bench.of('203.0.113.9').strikes.value).toBe(0);
+  });
+
+  it('unbans: the score is cleared, the strike taken back, the network that held it released', () => {
+    const bench = new Bench();
+    bench.judge(Array.from({ length: 4 }, (_, h) => probe(6, { ip: `203.0.113.${h + 1}`, at: AT })).flat());
+    bench.judge([event({ ip: '203.0.113.1', kind: 'refused', points: 0.2, at: AT + MINUTE })]);
+    const verdict = bench.keep(bench.policy.unban('203.0.113.1', bench.states, AT + 2 * MINUTE));
+    const released = verdict.changes.map((change) => (change.type === 'release' ? change.release.ban.subject : change.type));
+    expect(released.sort()).toEqual(['203.0.113.0/24', '203.0.113.1']);
+    const state = bench.of('203.0.113.1');
+    expect(bench.policy.scoreAt(state, AT + 2 * MINUTE)).toBe(0);
+    expect(bench.policy.strikesAt(state, AT + 2 * MINUTE)).toBeCloseTo(0, 3);
+    expect(bench.of('203.0.113.2').ban).not.toBeNull();
+  });
+
+  it('unbanning what is not banned changes nothing but the score', () => {
+    const bench = new Bench();
+    bench.judge(probe(3));
+    expect(bench.policy.unban('203.0.113.9', bench.states, AT).changes).toEqual([]);
+    expect(bench.policy.unban('198.51.100.1', bench.states, AT).put.size).toBe(0);
+  });
+});
+
+describe('replay', () => {
+  const anyEvent = fc.record({
+    kind: fc.constantFrom('offense', 'offense', 'offense', 'accepted', 'authenticated', 'refused') as fc.Arbitrary<LogEvent['kind']>,
+    rule: fc.constantFrom('postfix/user-unknown', 'postfix/sasl-failed'),
+    ip: fc.constantFrom('203.0.113.1', '203.0.113.2', '203.0.113.3', '203.0.113.4', '203.0.113.5', '2001:db8::1', '2001:db8::2'),
+    at: fc.integer({ min: AT, max: AT + 3 * HOUR }),
+    host: fc.constantFrom(null, 'a.example', 'b.example'),
+    points: fc.constantFrom(0.2, 1, 2),
+    line: fc.constant('a line'),
+  });
+  const ordered = fc.array(anyEvent, { maxLength: 120 }).map((list) => list.sort((a, b) => a.at - b.at));
+
+  it('in pieces, cut anywhere, gives the same states as in one go', () => {
+    fc.assert(
+      fc.property(ordered, fc.array(fc.nat(120)), (events, cuts) => {
+        const whole = new Bench();
+        whole.judge(events);
+        const pieces = new Bench();
+        const edges = [0, ...cuts.filter((cut) => cut < events.length).sort((a, b) => a - b), events.length];
+        for (const [index, edge] of edges.slice(0, -1).entries()) pieces.judge(events.slice(edge, edges[index + 1]));
+        expect([...pieces.states]).toEqual([...whole.states]);
+      }),
+    );
+  });
+
+  it('equals living through it: settling ended bans on time changes nothing but when it is noted', () => {
+    fc.assert(
+      fc.property(ordered, (events) => {
+        const replayed = new Bench();
+        replayed.judge(events);
+        const lived = new Bench();
+        for (const one of events) {
+          lived.keep(lived.policy.settle([...lived.states.keys()], lived.states, one.at));
+          lived.judge([one], one.at);
+        }
+        const end = AT + 400 * DAY;
+        for (const bench of [replayed, lived]) bench.keep(bench.policy.settle([...bench.states.keys()], bench.states, end));
+        expect(new Map([...lived.states].sort())).toEqual(new Map([...replayed.states].sort()));
+      }),
+    );
+  });
+
+  it('never yields a ban without end, of no length, or of a protected client', () => {
+    fc.assert(
+      fc.property(ordered, (events) => {
+        const bench = new Bench({}, { people: ['203.0.113.1'] });
+        for (const change of bench.judge(events).changes) {
+          if (change.type !== 'ban') continue;
+          expect(change.ban.until - change.ban.since).toBeGreaterThan(0);
+          expect(change.ban.until - change.ban.since).toBeLessThanOrEqual(SETTINGS.maxMs + 1_000);
+          expect(change.ban.subject).not.toBe('203.0.113.1');
+          expect(change.ban.subject).not.toBe('203.0.113.0/24');
+        }
+      }),
+    );
+  });
+});
+
+describe('forgetting', () => {
+  it('spares what still says something and takes what no longer does', () => {
+    const bench = new Bench();
+    bench.judge(probe(10));
+    const keep = 30 * DAY;
+    const state = () => bench.of('203.0.113.9');
+    expect(bench.policy.isIdle(state(), AT + MINUTE, keep)).toBe(false);
+    bench.keep(bench.policy.settle(['203.0.113.9'], bench.states, AT + 2 * HOUR));
+    expect(bench.policy.isIdle(state(), AT + 29 * DAY, keep)).toBe(false);
+    expect(bench.policy.isIdle(state(), AT + 365 * DAY, keep)).toBe(true);
+    expect(bench.policy.isIdle(UNKNOWN, AT, keep)).toBe(true);
+  });
+});
+
+describe('another half-life', () => {
+  it("keeps today's score, strikes and order", () => {
+    const bench = new Bench();
+    bench.judge(probe(4));
+    const now = AT + 5 * HOUR;
+    const before = bench.policy.scoreAt(bench.of('203.0.113.9'), now);
+    const other = new Policy({ ...SETTINGS, halfLifeMs: HOUR }, bench.policy.allowlist);
+    const { state, rank } = other.convert(bench.of('203.0.113.9'), now, SETTINGS);
+    expect(other.scoreAt(state, now)).toBeCloseTo(before, 9);
+    expect(other.scoreAt(state, now + HOUR)).toBeCloseTo(before / 2, 9);
+    expect(rank).toBeCloseTo(Math.log2(before) + now / HOUR, 6);
+  });
+});
