@@ -36,6 +36,8 @@ export interface LoadedConfig {
   readonly file: string | null;
   /** Dotted keys that the file, `--set` or a flag gave. */
   readonly explicit: ReadonlySet<string>;
+  /** Those of them that `--set` or a flag gave. */
+  readonly onCommandLine: ReadonlySet<string>;
 }
 
 /** @throws UsageError that lists everything wrong with the file, `--set` and the flags. */
@@ -53,7 +55,8 @@ export function loadConfig(options: LoadOptions = {}): LoadedConfig {
   return {
     config,
     file: found === null ? null : file,
-    explicit: new Set(draft.keys()),
+    explicit: new Set(draft.keys(() => true)),
+    onCommandLine: new Set(draft.keys(isCommandLine)),
   };
 }
 
@@ -95,8 +98,9 @@ class Draft {
   readonly #origins = new Map<string, string>();
   readonly #problems: string[] = [];
 
-  keys(): Iterable<string> {
-    return this.#origins.keys();
+  /** Dotted keys whose origin is `wanted`. */
+  keys(wanted: (origin: string) => boolean): string[] {
+    return [...this.#origins].filter(([, origin]) => wanted(origin)).map(([key]) => key);
   }
 
   takeFile(file: string, values: Record<string, unknown>): void {
@@ -136,16 +140,12 @@ class Draft {
     const problems: Problem[] = [];
     const config = configSchema.read(this.#values, [], {
       problem: (key, sentence) => problems.push({ key, sentence }),
-      baseOf: (key) => (this.#fromCommandLine(key) ? process.cwd() : null),
+      baseOf: (key) => (isCommandLine(this.#origin(key)) ? process.cwd() : null),
     });
     const wrong = [...problems, ...(problems.length === 0 ? crossProblems(config) : [])];
     const said = [...this.#problems, ...wrong.map((problem) => this.#sentence(problem))];
     if (said.length > 0) throw new UsageError(said.join('\n'));
     return config;
-  }
-
-  #fromCommandLine(key: Key): boolean {
-    return this.#origin(key).startsWith('--');
   }
 
   /** Of a key, or of what stands above or below it. */
@@ -166,6 +166,11 @@ class Draft {
     const hint = nearest === null ? '' : `; did you mean ${nearest}?`;
     return `${where} unknown key ${dotted(key)}${hint}`;
   }
+}
+
+/** Files are named by absolute paths, so that no file's name looks like a flag. */
+function isCommandLine(origin: string): boolean {
+  return origin.startsWith('--');
 }
 
 /** Settings that are each right and don't fit together. */

@@ -19,6 +19,9 @@ import {
 export const MODES = ['dry-run', 'shadow', 'enforce'] as const;
 export type Mode = (typeof MODES)[number];
 
+/** Where blockd keeps the access map unless `postfix.map` says otherwise; the type is Postfix's own default. */
+export const DEFAULT_MAP_PATH = '/var/lib/blockd/postfix/client_access';
+
 export const MAP_TYPES = ['hash', 'btree', 'lmdb', 'cdb', 'texthash', 'cidr'] as const;
 
 const NETWORK: TextRule = {

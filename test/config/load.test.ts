@@ -200,6 +200,7 @@ describe('--set', () => {
     });
     expect(config.score).toMatchObject({ threshold: 7, standing: false });
     expect([...explicit]).toEqual(['score.threshold', 'score.standing']);
+    expect([...onCommandLine]).toEqual(['score.standing']);
   });
 
   it.each([
