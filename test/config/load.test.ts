@@ -36,6 +36,7 @@ describe('the config file', () => {
       config: defaultConfig(),
       file: null,
       explicit: new Set(),
+      onCommandLine: new Set(),
     });
   });
 
@@ -194,7 +195,7 @@ describe('--set', () => {
 
   it('may give a section as an inline table, which leaves the other keys of the section', () => {
     const file = fileWith('[score]\nthreshold = 7\n');
-    const { config, explicit } = loadConfig({
+    const { config, explicit, onCommandLine } = loadConfig({
       file,
       set: ['score={ standing = false }'],
     });
