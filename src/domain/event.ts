@@ -30,6 +30,8 @@ export interface Match {
   readonly process: string;
   /** True for a line that only echoes a misdeed which the same session has usually logged already. */
   readonly echo: boolean;
+  /** True when the line also ends the session of its process; always for kind `closed`. */
+  readonly closes: boolean;
 }
 
 /** A match whose points have been weighed within its session; what the policy takes. */
