@@ -252,7 +252,7 @@ function keyOf(text: string): Key | null {
 function tomlValue(text: string): unknown {
   if (text.includes('\n')) return undefined;
   try {
-    return parse(`value = ${text}`)['value'];
+    return parse(`value = ${text}`).value;
   } catch {
     return undefined;
   }

@@ -1,0 +1,47 @@
+/** `blockctl check`: is the config right, are the rules safe, and do they see what their samples say. */
+import type { ExitCode } from '../domain/errors.js';
+import { UsageError } from '../domain/errors.js';
+import { Filter } from '../filter/filter.js';
+import { loadRules, packagedFilters } from '../filter/load.js';
+import type { Rule } from '../filter/rule.js';
+import { runSamples } from '../filter/samples.js';
+import { type Context, configOf } from './desk.js';
+import { plural } from './format.js';
+import { readable } from './logtext.js';
+import { styled } from './terminal.js';
+
+/** A wrong config is told by `configOf` itself, with exit code 2. */
+export async function check(context: Context): Promise<ExitCode> {
+  const { globals, output } = context;
+  const { config, file } = configOf(globals);
+  const problems: string[] = [];
+  let rules: readonly Rule[] = [];
+  try {
+    rules = loadRules(packagedFilters(), config.log.filters);
+    Filter.compile(rules, { points: config.points, reply: config.postfix.reply });
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    problems.push(...error.message.split('\n'));
+  }
+  for (const { rule, file: where, line, problem } of runSamples(rules)) {
+    problems.push(`${where}, rule "${rule}": ${problem}: ${readable(line)}`);
+  }
+  const samples = rules.reduce((sum, rule) => sum + rule.matches.length + rule.ignores.length, 0);
+  if (globals.json === true) {
+    await output.json({ ok: problems.length === 0, config: file, rules: rules.length, samples, problems });
+    return problems.length === 0 ? 0 : 1;
+  }
+  await output.line(`config   ${file ?? 'none: the defaults hold'}`);
+  const own = rules.filter((rule) => rule.file.startsWith(`${config.log.filters}/`)).length;
+  await output.line(
+    `filters  ${plural(rules.length, 'rule')}, ${own === 0 ? 'all packaged' : `${own} of them from ${config.log.filters}`}; ${plural(samples, 'sample line')}`,
+  );
+  if (problems.length === 0) {
+    await output.line(styled(output.look, 'green', 'All is well.'));
+    return 0;
+  }
+  await output.flush();
+  for (const problem of problems) output.error(problem);
+  output.error(plural(problems.length, 'problem'));
+  return 1;
+}

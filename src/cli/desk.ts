@@ -1,0 +1,288 @@
+/**
+ * What the commands work at: the config, the store, and what is in force on this host. They work alike whether the
+ * daemon runs or not; the note that it keeps in the store tells its mode and map.
+ */
+import { statSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
+import { dirname } from 'node:path';
+import { type LoadedConfig, loadConfig, toPolicySettings } from '../config/load.js';
+import { type Config, DEFAULT_MAP_PATH, type Mode } from '../config/schema.js';
+import { parseAddress } from '../domain/address.js';
+import { type ExitCode, reasonOf, UnavailableError } from '../domain/errors.js';
+import type { AllowRules, Allowlist } from '../policy/allowlist.js';
+import type { Policy, PolicySettings } from '../policy/policy.js';
+import type { AccessMap } from '../postfix/access-map.js';
+import { type DaemonNote, daemonNoteName, isRunning } from '../store/daemon-note.js';
+import { openStore } from '../store/open.js';
+import type { Store } from '../store/store.js';
+import type { Output } from './output.js';
+import { becomeOwnerOf } from './owner.js';
+
+/** Options that every command takes. */
+export interface Globals {
+  readonly config?: string;
+  readonly store?: string;
+  readonly map?: string;
+  readonly set?: readonly string[];
+  readonly json?: boolean;
+}
+
+/** What a command gets: its surroundings, beside its own arguments. */
+export interface Context {
+  readonly globals: Globals;
+  readonly output: Output;
+}
+
+export function configOf({ config, set, store, map }: Globals): LoadedConfig {
+  return loadConfig({ file: config, set, overrides: { store, map } });
+}
+
+/** Opens the store, does `work`, closes it. A command that only looks (`create: false`) leaves no empty store behind. */
+export async function atDesk(
+  context: Context,
+  options: { readonly create: boolean },
+  work: (desk: Desk) => Promise<ExitCode>,
+): Promise<ExitCode> {
+  const loaded = configOf(context.globals);
+  const { store, missing } = await openFor(loaded.config, options.create, context.output);
+  try {
+    const note = ((await store.note(daemonNoteName(loaded.config.store.host))) ?? null) as DaemonNote | null;
+    return await work(new Desk(loaded, { store, missing, note }, context.output));
+  } finally {
+    await store.close();
+  }
+}
+
+export class Desk {
+  readonly config: Config;
+  readonly store: Store;
+  /** There is no store yet, and an empty one stands in for it. */
+  readonly missing: boolean;
+  /** What the daemon of this host last said of itself. */
+  readonly note: DaemonNote | null;
+  readonly running: boolean;
+  /** In force: what the command line says, else the running daemon, else the file, else what last ran. */
+  readonly mode: Mode;
+  readonly now = Date.now();
+  readonly #loaded: LoadedConfig;
+  readonly #output: Output;
+
+  constructor(loaded: LoadedConfig, state: Pick<Desk, 'store' | 'missing' | 'note'>, output: Output) {
+    const { store, missing, note } = state;
+    this.config = loaded.config;
+    this.store = store;
+    this.missing = missing;
+    this.note = note;
+    this.running = note !== null && isRunning(note, this.now);
+    this.#loaded = loaded;
+    this.#output = output;
+    this.mode = this.#inForce('mode', loaded.config.mode, note?.mode);
+  }
+
+  get dryRun(): boolean {
+    return this.mode === 'dry-run';
+  }
+
+  /** The policy as this host's daemon judges, with everybody who is never banned. */
+  async policy(): Promise<Policy> {
+    return this.policyWith((await this.store.allowed()).map(({ entry }) => entry));
+  }
+
+  /** The same with other entries of people than the stored ones. */
+  async policyWith(people: readonly string[]): Promise<Policy> {
+    const { Allowlist } = await import('../policy/allowlist.js');
+    return this.#policyOf(new Allowlist(await this.allowRules(people)));
+  }
+
+  /** Who is never banned, and why, with these entries of people. */
+  async allowRules(people: readonly string[]): Promise<AllowRules> {
+    const { allowRules } = await import('../policy/allowlist.js');
+    const { addresses, hostnames } = this.config.allow;
+    return allowRules({ own: ownAddresses(), mynetworks: await this.#mynetworks(), addresses, hostnames, people });
+  }
+
+  /** The policy for orders that no allowlist can refuse. */
+  async policyWithoutAllowlist(): Promise<Policy> {
+    const { Allowlist } = await import('../policy/allowlist.js');
+    return this.#policyOf(new Allowlist({ addresses: [], hostnames: [] }));
+  }
+
+  async #policyOf(allowlist: Allowlist): Promise<Policy> {
+    const { Policy } = await import('../policy/policy.js');
+    // Stored sums halve as the daemon that stored them was told, whatever this call's config says.
+    const stored = (await this.store.note('half-lives')) as
+      | Pick<PolicySettings, 'halfLifeMs' | 'strikesHalfLifeMs'>
+      | null
+      | undefined;
+    return new Policy({ ...toPolicySettings(this.config), ...stored, dryRun: this.dryRun }, allowlist);
+  }
+
+  /** Type and path of the access map in force, or null when dry-run has none. */
+  async mapSpec(): Promise<{ readonly type: string; readonly path: string } | null> {
+    const noted = this.note?.map ?? null;
+    const spec = this.#inForce(
+      'postfix.map',
+      this.config.postfix.map,
+      noted === null ? undefined : `${noted.type}:${noted.path}`,
+    );
+    return mapSpecOf(spec, this.config, this.dryRun);
+  }
+
+  async map(): Promise<AccessMap | null> {
+    const spec = await this.mapSpec();
+    if (spec === null) return null;
+    const { postfix } = this.config;
+    const noted = this.note?.postfix;
+    const configDirectory = this.#inForce(
+      'postfix.config_directory',
+      postfix.config_directory,
+      noted?.configDirectory ?? undefined,
+    );
+    return openMap(
+      spec,
+      {
+        reply: this.#inForce('postfix.reply', postfix.reply, noted?.reply),
+        postmap: this.#inForce('postfix.postmap', postfix.postmap, noted?.postmap),
+        reload: this.#inForce('postfix.reload', postfix.reload, noted?.reload),
+        ...(configDirectory !== undefined && { configDirectory }),
+      },
+      this.mode,
+      this.#output,
+    );
+  }
+
+  /** Brings the map in step with the store, unless nobody is to be refused. */
+  async publish() {
+    const map = this.dryRun ? null : await this.map();
+    if (map === null) return null;
+    return map.publish(() => this.store.bans(Date.now()));
+  }
+
+  /** Publishes what a command has just stored. @throws UnavailableError that says what is stored and what is not done. */
+  async publishChange(): Promise<void> {
+    try {
+      await this.publish();
+    } catch (error) {
+      if (!(error instanceof UnavailableError)) throw error;
+      const then = this.running
+        ? 'the daemon tries again every few seconds'
+        : 'run "blockctl sync" when that is mended';
+      throw new UnavailableError(`The change is stored, but not yet in the access map (${then}): ${error.message}`, {
+        cause: error,
+      });
+    }
+  }
+
+  async #mynetworks(): Promise<string[]> {
+    if (!this.config.allow.mynetworks) return [];
+    const { mynetworks } = await import('../postfix/postconf.js');
+    const { postconf, config_directory } = this.config.postfix;
+    const configDirectory = this.#inForce(
+      'postfix.config_directory',
+      config_directory,
+      this.note?.postfix.configDirectory ?? undefined,
+    );
+    try {
+      return await mynetworks({ postconf, ...(configDirectory !== undefined && { configDirectory }) });
+    } catch (error) {
+      if (!(error instanceof UnavailableError)) throw error;
+      this.#output.notice(
+        `mynetworks of Postfix can't be read, so they are not known to be never banned: ${error.message}`,
+      );
+      return [];
+    }
+  }
+
+  #inForce<T>(key: string, configured: T, noted: T | undefined): T {
+    const { explicit, onCommandLine } = this.#loaded;
+    if (noted === undefined || onCommandLine.has(key)) return configured;
+    return this.running || !explicit.has(key) ? noted : configured;
+  }
+}
+
+/** The access map from the config alone, for a command that must not need the store. */
+export async function mapFromConfig({ config }: LoadedConfig, output: Output): Promise<AccessMap> {
+  const { reply, postmap, reload, config_directory } = config.postfix;
+  const spec = await mapSpecOf(config.postfix.map, config, false);
+  if (spec === null) throw new UnavailableError('no access map is configured');
+  becomeOwnerOf(dirname(spec.path));
+  const options = {
+    reply,
+    postmap,
+    reload,
+    ...(config_directory !== undefined && { configDirectory: config_directory }),
+  };
+  return openMap(spec, options, config.mode, output);
+}
+
+interface MapOptions {
+  readonly reply: string;
+  readonly postmap: string;
+  readonly reload: readonly string[];
+  readonly configDirectory?: string;
+}
+
+async function openMap(
+  spec: { readonly type: string; readonly path: string },
+  options: MapOptions,
+  mode: Mode,
+  output: Output,
+): Promise<AccessMap> {
+  becomeOwnerOf(dirname(spec.path));
+  const { AccessMap, parseMapSpec } = await import('../postfix/access-map.js');
+  return new AccessMap({
+    ...parseMapSpec(`${spec.type}:${spec.path}`),
+    ...options,
+    action: mode === 'shadow' ? 'warn' : 'reject',
+    onNotice: (level, message) => {
+      if (level !== 'info') output.notice(message);
+    },
+  });
+}
+
+async function mapSpecOf(spec: string | undefined, config: Config, optional: boolean) {
+  if (spec !== undefined) {
+    const colon = spec.indexOf(':');
+    return { type: spec.slice(0, colon), path: spec.slice(colon + 1) };
+  }
+  if (optional) return null;
+  const { defaultMapType } = await import('../postfix/postconf.js');
+  const { postconf, config_directory } = config.postfix;
+  const type = await defaultMapType({
+    postconf,
+    ...(config_directory !== undefined && { configDirectory: config_directory }),
+  });
+  return { type, path: DEFAULT_MAP_PATH };
+}
+
+async function openFor(config: Config, create: boolean, output: Output): Promise<Pick<Desk, 'store' | 'missing'>> {
+  const { url, prefix } = config.store;
+  const onNotice = (level: string, message: string) => {
+    if (level !== 'info') output.notice(message);
+  };
+  const folder = url.startsWith('lmdb:') ? url.slice('lmdb:'.length) : null;
+  if (folder !== null) becomeOwnerOf(folder);
+  if (folder === null || create || exists(folder))
+    return { store: await openStore(url, { prefix, onNotice }), missing: false };
+  output.notice(
+    `there is no store at ${folder} yet: blockd makes it when it first runs (--store or --config names another)`,
+  );
+  return { store: await openStore('memory:', { prefix, onNotice }), missing: true };
+}
+
+function exists(folder: string): boolean {
+  try {
+    statSync(folder);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw new UnavailableError(`The store ${folder} can't be opened: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+function ownAddresses(): string[] {
+  return Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .map(({ address }) => parseAddress(address.split('%')[0] ?? ''))
+    .filter((address) => address !== null);
+}

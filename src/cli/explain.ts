@@ -1,0 +1,169 @@
+/** `blockctl explain`: all that led to a decision about one subject, from the log lines to the ban and its end. */
+import { contains } from '../domain/address.js';
+import type { Ban } from '../domain/ban.js';
+import { formatDuration } from '../domain/duration.js';
+import type { ExitCode } from '../domain/errors.js';
+import type { Policy } from '../policy/policy.js';
+import { UNKNOWN } from '../policy/policy.js';
+import type { Evidence, SubjectState } from '../policy/state.js';
+import { atDesk, type Context, type Desk } from './desk.js';
+import {
+  BANNED_BY,
+  banJson,
+  iso,
+  localTime,
+  plural,
+  RELEASED,
+  relative,
+  rounded,
+  roughly,
+  shortNumber,
+} from './format.js';
+import { readable } from './logtext.js';
+import { bannerOf } from './mode.js';
+import type { Output } from './output.js';
+import { subjectFrom } from './subject.js';
+import { cut, type Style, safe, styled } from './terminal.js';
+
+export async function explain(text: string, context: Context): Promise<ExitCode> {
+  return atDesk(context, { create: false }, async (desk) => {
+    const { output, globals } = context;
+    const facts = await gather(desk, subjectFrom(text, desk.config.ban.ipv6_prefix));
+    if (globals.json === true) await output.json(toJson(facts));
+    else if (facts.known) await print(facts, output);
+    else await output.line(`Nothing is known about ${facts.subject}: no line of the log ever scored for it.`);
+    return facts.known ? 0 : 1;
+  });
+}
+
+interface Facts {
+  readonly desk: Desk;
+  readonly policy: Policy;
+  readonly subject: string;
+  readonly state: SubjectState;
+  readonly known: boolean;
+  readonly score: number;
+  readonly threshold: number;
+  readonly strikes: number;
+  readonly protectedWhy: string | null;
+  /** The subject's own ban, else that of a network around it. */
+  readonly ban: Ban | null;
+  readonly evidence: readonly Evidence[];
+}
+
+async function gather(desk: Desk, subject: string): Promise<Facts> {
+  const { store, now } = desk;
+  const policy = await desk.policy();
+  const stored = (await store.states([subject])).get(subject);
+  const state = stored ?? UNKNOWN;
+  const evidence = await store.evidence(subject);
+  const own = state.ban !== null && state.ban.until > now ? state.ban : null;
+  const ban = own ?? (await store.bans(now)).findLast((one) => contains(one.subject, subject)) ?? null;
+  const protectedWhy = policy.protectedWhy(subject, stored, now);
+  return {
+    desk,
+    policy,
+    subject,
+    state,
+    known: stored !== undefined || evidence.length > 0 || ban !== null || protectedWhy !== null,
+    score: policy.scoreAt(state, now),
+    threshold: policy.thresholdAt(state, now),
+    strikes: policy.strikesAt(state, now),
+    protectedWhy,
+    ban,
+    evidence,
+  };
+}
+
+function toJson({ desk, subject, state, score, threshold, strikes, protectedWhy, ban, evidence }: Facts) {
+  return {
+    subject,
+    mode: desk.mode,
+    host: state.host,
+    score: rounded(score),
+    threshold: rounded(threshold),
+    offenses: state.offenses,
+    strikes: rounded(strikes),
+    protected: protectedWhy,
+    ban: ban === null ? null : banJson(ban),
+    evidence: evidence.map(({ at, rule, points, line }) => ({
+      at: iso(at),
+      rule,
+      points: rounded(points),
+      line: readable(line),
+    })),
+    releases: releasesOf(state, desk.now).map(({ at, how }) => ({ at: iso(at), how })),
+  };
+}
+
+/** A ban that is over and that no daemon has settled yet ended on time all the same. */
+function releasesOf(state: SubjectState, now: number) {
+  const over =
+    state.ban !== null && state.ban.until <= now
+      ? [{ at: state.ban.until, how: 'expired' as const, ban: state.ban }]
+      : [];
+  return [...over, ...state.releases];
+}
+
+async function print(facts: Facts, output: Output): Promise<void> {
+  const { desk, subject, state, ban, protectedWhy, evidence } = facts;
+  const { look } = output;
+  const { now } = desk;
+  const name = (label: string) => `  ${label.padEnd(11)}`;
+  const banner = bannerOf(desk.mode);
+  if (banner !== null) await output.line(styled(look, 'yellow', banner));
+  await output.line(styled(look, 'bold', subject) + (state.host === null ? '' : `  ${safe(state.host)}`));
+  await output.line(name('ban') + banSentence(facts, (style, text) => styled(look, style, text)));
+  if (protectedWhy !== null)
+    await output.line(`${name('protected')}${styled(look, 'green', 'never banned')}: ${safe(protectedWhy)}`);
+  await output.line(name('score') + scoreSentence(facts));
+  await output.line(name('offenses') + String(state.offenses));
+  await output.line(name('strikes') + strikesSentence(facts));
+  if (ban !== null) await output.line(`${name('refused')}${plural(ban.refused, 'time')} since the ban began`);
+  if (evidence.length > 0) {
+    await output.line(`\n${styled(look, 'bold', `Last lines that scored (${evidence.length})`)}`);
+    for (const one of evidence) {
+      await output.line(
+        `  ${localTime(one.at)}  ${`+${rounded(one.points)}`.padStart(5)}  ${styled(look, 'cyan', safe(one.rule))}`,
+      );
+      await output.line(styled(look, 'dim', cut(`    ${safe(readable(one.line))}`, look.width)));
+    }
+  }
+  const releases = releasesOf(state, now);
+  if (releases.length > 0) await output.line(`\n${styled(look, 'bold', 'Earlier bans')}`);
+  for (const { at, how, ban: ended } of releases) {
+    const length = formatDuration(ended.until - ended.since);
+    await output.line(
+      `  ${localTime(ended.since)}  for ${length}, ended ${localTime(at)}: ${RELEASED[how]} (${safe(ended.reason)})`,
+    );
+  }
+}
+
+function banSentence({ desk, subject, ban }: Facts, style: (style: Style, text: string) => string): string {
+  if (ban === null) return 'not banned';
+  const { now, dryRun } = desk;
+  const whose = ban.subject === subject ? '' : ` with its network ${ban.subject}`;
+  const head = dryRun ? style('yellow', `would be banned${whose}`) : style('red', `banned${whose}`);
+  const time = `until ${localTime(ban.until)} (${relative(ban.until, now)}), since ${localTime(ban.since)} (${roughly(ban.since, now)})`;
+  return `${head} ${time}, by ${BANNED_BY[ban.by]}: ${safe(ban.reason)}`;
+}
+
+function scoreSentence({ desk, policy, score, threshold, state, ban }: Facts): string {
+  const { halfLifeMs } = policy.settings;
+  const raised =
+    threshold > policy.settings.threshold ? ` (raised from ${policy.settings.threshold} by accepted mail)` : '';
+  const bannedAt = `${shortNumber(score)} now, banned at ${shortNumber(threshold)}${raised}; halves every ${formatDuration(halfLifeMs)}`;
+  if (score < 0.005)
+    return `0 now, banned at ${shortNumber(threshold)}${raised}${ban?.by === 'person' || ban === null ? '' : '; spent by the ban'}`;
+  if (score < threshold) return bannedAt;
+  // Asked about the past a sum answers for its last addition: late lines are rare enough to leave it at that.
+  const belowInMs = Math.max(0, state.score.at - desk.now) + halfLifeMs * Math.log2(score / threshold);
+  return `${bannedAt}, below that in ${formatDuration(belowInMs)}`;
+}
+
+function strikesSentence({ policy, strikes }: Facts): string {
+  const { firstMs, factor, maxMs, strikesHalfLifeMs } = policy.settings;
+  const next = formatDuration(Math.min(maxMs, firstMs * factor ** strikes));
+  const decay = strikes < 0.005 ? '' : `, halve every ${formatDuration(strikesHalfLifeMs)}`;
+  return `${strikes < 0.005 ? '0' : shortNumber(strikes)}${decay}; its next ban would last ${next}`;
+}

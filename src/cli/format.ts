@@ -1,0 +1,65 @@
+/** Times and bans in the words of people, and bans in the JSON that others rely on. */
+import type { Ban, ReleaseHow } from '../domain/ban.js';
+import { formatDuration } from '../domain/duration.js';
+
+/** A ban as `blockctl list --json` prints it. */
+export function banJson(ban: Ban) {
+  const { subject, since, until, reason, strikes, host, by, refused } = ban;
+  return { subject, since: iso(since), until: iso(until), reason, strikes: rounded(strikes), host, by, refused };
+}
+
+/** ISO 8601, UTC. */
+export function iso(at: number): string {
+  return new Date(at).toISOString();
+}
+
+/** `12 min ago`, `in 3 h`, `now`. */
+export function relative(at: number, now: number): string {
+  const distance = Math.abs(at - now);
+  if (distance < 1_000) return 'now';
+  return at < now ? `${formatDuration(distance)} ago` : `in ${formatDuration(distance)}`;
+}
+
+/** The same in its largest unit alone: a column of a table holds it. */
+export function roughly(at: number, now: number): string {
+  const distance = Math.abs(at - now);
+  if (distance < 1_000) return 'now';
+  const words = formatDuration(distance).split(' ').slice(0, 2).join(' ');
+  return at < now ? `${words} ago` : `in ${words}`;
+}
+
+/** Local time, as the logs of this host have it. */
+export function localTime(at: number): string {
+  const date = new Date(at);
+  const two = (value: number) => String(value).padStart(2, '0');
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
+
+/** At most three decimals: decayed sums have endless ones. */
+export function rounded(value: number): number {
+  return Math.round(value * 1_000) / 1_000;
+}
+
+/** A decayed sum for a person: `4`, `2.5`, `0.04`. */
+export function shortNumber(value: number): string {
+  return String(Number(value.toPrecision(value < 10 ? 2 : 3)));
+}
+
+export function plural(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
+export const RELEASED: Readonly<Record<ReleaseHow, string>> = {
+  expired: 'ended on time',
+  unbanned: 'unbanned by a person',
+  handover: 'the address changed hands',
+  allowed: 'allowed, or a user logged in',
+};
+
+/** Who banned, for a person. */
+export const BANNED_BY = {
+  score: 'its score',
+  person: 'a person',
+  network: 'its many banned addresses',
+} as const;

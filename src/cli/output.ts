@@ -1,0 +1,64 @@
+/** The two streams of a command: the answer on stdout, all that is said about it on stderr. */
+import { once } from 'node:events';
+import { json, type Look, lookOf, safe } from './terminal.js';
+
+/** Enough to make few writes of a large answer, little enough to show a slow one as it comes. */
+const BATCH = 32 * 1024;
+
+export class Output {
+  readonly #stdout: NodeJS.WriteStream;
+  readonly #stderr: NodeJS.WriteStream;
+  #pending = '';
+  /** How stdout shows text. */
+  readonly look: Look;
+  readonly errorLook: Look;
+
+  constructor(stdout: NodeJS.WriteStream, stderr: NodeJS.WriteStream) {
+    this.#stdout = stdout;
+    this.#stderr = stderr;
+    this.look = lookOf(stdout);
+    this.errorLook = lookOf(stderr);
+    // A reader that went away, such as `head`, has seen all that he wants.
+    const quietly = (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') process.exit();
+      throw error;
+    };
+    stdout.on('error', quietly);
+    stderr.on('error', quietly);
+  }
+
+  /** Adds text to the answer. Awaited, it never holds more than the reader has yet to take. */
+  async print(text: string): Promise<void> {
+    this.#pending += text;
+    if (this.#pending.length >= BATCH) await this.flush();
+  }
+
+  async line(text: string): Promise<void> {
+    await this.print(`${text}\n`);
+  }
+
+  async json(value: unknown): Promise<void> {
+    await this.print(`${json(value, 2)}\n`);
+  }
+
+  async flush(): Promise<void> {
+    const text = this.#pending;
+    this.#pending = '';
+    if (text !== '' && !this.#stdout.write(text)) await once(this.#stdout, 'drain');
+  }
+
+  /** A sentence about the answer, for a person; it may hold text of others. */
+  notice(sentence: string): void {
+    this.#stderr.write(`blockctl: ${safe(sentence)}\n`);
+  }
+
+  /** What was wrong: the program's own sentence, which may go over several lines. */
+  error(message: string): void {
+    this.#stderr.write(
+      `${message
+        .split('\n')
+        .map((line) => `blockctl: ${safe(line)}`)
+        .join('\n')}\n`,
+    );
+  }
+}

@@ -1,0 +1,120 @@
+/** The commands of `blockctl` and their options. Each loads its own file only when it is called: `list` starts fast. */
+import { Command } from 'commander';
+import type { ExitCode } from '../domain/errors.js';
+import type { Context, Globals } from './desk.js';
+import type { Output } from './output.js';
+
+/** The parser; `finish` takes the exit code of the command that ran. */
+export function buildProgram(version: string, output: Output, finish: (code: ExitCode) => void): Command {
+  const program = new Command('blockctl')
+    .description('Looks into blockd and gives it orders: who is banned, why, and for how long.')
+    .version(version)
+    .option('--config FILE', 'the config (default: /etc/blockd/blockd.toml; without a file, the defaults)')
+    .option('--store URL', 'where blockd keeps its state: lmdb:/DIR, redis://HOST:PORT, rediss://…, unix:/SOCKET')
+    .option('--map TYPE:PATH', 'the access map, such as hash:/var/lib/blockd/postfix/client_access')
+    .option('--set KEY=VALUE', 'any config key, such as score.threshold=3; may be given several times', collect)
+    .option('--json', 'the answer as JSON on stdout')
+    .configureHelp({ showGlobalOptions: true })
+    .showHelpAfterError('(--help shows all options)')
+    .exitOverride()
+    .addHelpText('after', PROGRAM_EXAMPLES);
+  const context = (): Context => ({ globals: program.opts<Globals>(), output });
+  /** Adds a command; `examples` are its lines in the help. */
+  const command = (usage: string, description: string, examples: readonly string[]): Command =>
+    program
+      .command(usage)
+      .description(description)
+      .addHelpText('after', `\nExamples:\n${examples.map((example) => `  ${example}`).join('\n')}`);
+
+  command('list', 'shows active bans', [
+    'blockctl list',
+    'blockctl list --all',
+    "blockctl list --json | jq -r '.[].subject'",
+  ])
+    .option('--all', 'released ones too, with how and when they ended')
+    .action(async (options) => finish(await (await import('./list.js')).list(options, context())));
+
+  command('ban <subject>', 'bans an address or network, for a time that ends', [
+    'blockctl ban 203.0.113.9',
+    'blockctl ban 203.0.113.0/24 --for 2h --reason "dictionary attack, ticket 4711"',
+    'blockctl ban 2001:db8:1:2::7             (its whole /64)',
+  ])
+    .option('--for <duration>', 'how long: 90s, 15m, 2h, 7d (default: ban.first; at most 365d)')
+    .option('--reason <text>', 'for those who ask later')
+    .action(async (subject, options) => finish(await (await import('./ban.js')).ban(subject, options, context())));
+
+  command('unban [subjects...]', 'ends bans and clears the scores', [
+    'blockctl unban 203.0.113.9',
+    'blockctl unban 203.0.113.9 198.51.100.0/24',
+    'blockctl unban --all',
+  ])
+    .option('--all', 'everybody who is banned')
+    .action(async (subjects, options) =>
+      finish(await (await import('./unban.js')).unban(subjects, options, context())),
+    );
+
+  command('allow <entry>', 'never bans an address, network or host name (with all names below it)', [
+    'blockctl allow 198.51.100.7',
+    'blockctl allow 192.0.2.0/24',
+    'blockctl allow customer.example          (confirmed names only, never HELO)',
+  ]).action(async (entry) => finish(await (await import('./allow.js')).allow(entry, context())));
+
+  command('disallow <entry>', 'takes back an "allow"', ['blockctl disallow 198.51.100.7']).action(async (entry) =>
+    finish(await (await import('./allow.js')).disallow(entry, context())),
+  );
+
+  command('allowed', 'shows who is never banned, and why', ['blockctl allowed', 'blockctl allowed --json']).action(
+    async () => finish(await (await import('./allow.js')).allowed(context())),
+  );
+
+  command('explain <subject>', 'shows what is known of an address: lines, points, score, ban and its end', [
+    'blockctl explain 203.0.113.9',
+    "blockctl explain 203.0.113.9 --json | jq '.evidence[].rule'",
+  ]).action(async (subject) => finish(await (await import('./explain.js')).explain(subject, context())));
+
+  command('status', 'shows mode, daemon, logs, store and map', [
+    'blockctl status',
+    "blockctl status --json | jq '.logs[].lagBytes'",
+  ]).action(async () => finish(await (await import('./status.js')).status(context())));
+
+  command('check', 'checks the config, the rules and their sample lines', [
+    'blockctl check',
+    'blockctl check --config ./blockd.toml',
+  ]).action(async () => finish(await (await import('./check.js')).check(context())));
+
+  command('test [logs...]', 'shows what the rules see in each line of logs, or of standard input', [
+    'blockctl test /var/log/mail.log',
+    'blockctl test /var/log/mail.log.2.gz',
+    'journalctl -u postfix@- -o short-iso | blockctl test -',
+    'blockctl test --json mail.log | jq -c \'select(.rule == "postfix/user-unknown")\'',
+  ])
+    .option('--all', 'also the lines that no rule matches')
+    .action(async (logs, options) => finish(await (await import('./test.js')).test(logs, options, context())));
+
+  command('sync', 'publishes the access map from the store now', ['blockctl sync']).action(async () =>
+    finish(await (await import('./sync.js')).sync(context())),
+  );
+
+  command('sweep', 'drops ended entries from the access map; needs neither daemon nor store', [
+    'blockctl sweep',
+    'blockctl sweep --map hash:/var/lib/blockd/postfix/client_access',
+  ]).action(async () => finish(await (await import('./sync.js')).sweep(context())));
+
+  for (const one of program.commands)
+    one.exitOverride().showHelpAfterError(`(blockctl ${one.name()} --help shows examples)`);
+  return program;
+}
+
+const PROGRAM_EXAMPLES = `
+Examples:
+  blockctl list                                   who is banned now
+  blockctl explain 203.0.113.9                    why, and until when
+  blockctl unban 203.0.113.9                      end it now
+  blockctl allow customer.example                 never again
+  blockctl test /var/log/mail.log                 what the rules see
+
+Exit codes: 0 done, 1 the answer is no, 2 usage or config error, 3 store or Postfix unavailable.`;
+
+function collect(value: string, before: readonly string[] = []): string[] {
+  return [...before, value];
+}

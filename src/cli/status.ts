@@ -1,0 +1,194 @@
+/** `blockctl status`: is blockd at work here, how far has it read, what does it hold. */
+import { type Stats, statSync } from 'node:fs';
+import type { ExitCode } from '../domain/errors.js';
+import { BlockdError, UnavailableError } from '../domain/errors.js';
+import type { Position } from '../domain/position.js';
+import type { Store } from '../store/store.js';
+import { atDesk, type Context, configOf, type Desk } from './desk.js';
+import { iso, plural, relative } from './format.js';
+import { describeMode } from './mode.js';
+import type { Output } from './output.js';
+import { safe, styled } from './terminal.js';
+
+export async function status(context: Context): Promise<ExitCode> {
+  const { output, globals } = context;
+  try {
+    return await atDesk(context, { create: false }, async (desk) => {
+      const facts = await gather(desk);
+      if (globals.json === true) await output.json(toJson(facts));
+      else await print(facts, output);
+      return desk.missing ? 3 : 0;
+    });
+  } catch (error) {
+    if (!(error instanceof UnavailableError) || globals.json !== true) throw error;
+    // Without the store next to nothing is known; a monitor still gets its JSON.
+    const { config } = configOf(globals);
+    await output.json({
+      mode: config.mode,
+      logs: [],
+      store: { url: withoutPassword(config.store.url), ok: false },
+      map: null,
+      scored: null,
+      banned: null,
+    });
+    output.error(error.message);
+    return error.exitCode;
+  }
+}
+
+interface Facts {
+  readonly desk: Desk;
+  readonly logs: readonly LogFacts[];
+  readonly map: MapFacts | null;
+  readonly counts: Awaited<ReturnType<Store['counts']>>;
+}
+
+interface LogFacts {
+  readonly log: string;
+  /** Bytes not read yet; null when that can't be told. */
+  readonly lagBytes: number | null;
+  readonly lastLineAt: number | null;
+}
+
+interface MapFacts {
+  readonly type: string;
+  readonly path: string;
+  readonly entries: number | null;
+  readonly publishedAt: number | null;
+  readonly problem: string | null;
+}
+
+async function gather(desk: Desk): Promise<Facts> {
+  const progress = await desk.store.progress(desk.config.store.host);
+  const names = new Set([...(desk.note?.logs ?? []), ...progress.keys()]);
+  const logs = [...names].map((log): LogFacts => {
+    const counted = progress.get(log);
+    return {
+      log,
+      lagBytes: counted === undefined ? null : lagOf(log, counted.position),
+      lastLineAt: counted?.lastLineAt ?? null,
+    };
+  });
+  return { desk, logs, map: await mapFacts(desk), counts: await desk.store.counts(desk.now) };
+}
+
+async function mapFacts(desk: Desk): Promise<MapFacts | null> {
+  const spec = await desk.mapSpec();
+  const map = spec === null ? null : await desk.map();
+  if (spec === null || map === null) return null;
+  try {
+    const { entries, publishedAt } = await map.read();
+    return { ...spec, entries: entries.length, publishedAt, problem: null };
+  } catch (error) {
+    if (!(error instanceof BlockdError)) throw error;
+    return { ...spec, entries: null, publishedAt: null, problem: error.message };
+  }
+}
+
+/** Bytes behind `position`, over a rotation as long as the renamed file lies beside the log. */
+function lagOf(log: string, position: Position): number | null {
+  if (position.kind !== 'file') return null;
+  const { file, offset } = position;
+  const isCounted = (stat: Stats | undefined) => stat !== undefined && stat.dev === file.dev && stat.ino === file.ino;
+  const current = statIfAny(log);
+  if (isCounted(current)) return Math.max(0, (current?.size ?? 0) - offset);
+  const rotated = statIfAny(`${log}.1`);
+  const unread = isCounted(rotated) ? Math.max(0, (rotated?.size ?? 0) - offset) : 0;
+  return current === undefined ? null : current.size + unread;
+}
+
+function storeUrl({ store, missing, config }: Desk): string {
+  return missing ? config.store.url : store.url;
+}
+
+function statIfAny(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
+}
+
+function toJson({ desk, logs, map, counts }: Facts) {
+  const { note } = desk;
+  const time = (at: number | null) => (at === null ? null : iso(at));
+  return {
+    mode: desk.mode,
+    daemon:
+      note === null
+        ? null
+        : {
+            running: desk.running,
+            version: note.version,
+            pid: note.pid,
+            startedAt: iso(note.startedAt),
+            heartbeatAt: iso(note.heartbeatAt),
+            stoppedAt: time(note.stoppedAt),
+          },
+    logs: logs.map(({ log, lagBytes, lastLineAt }) => ({ log, lagBytes, lastLineAt: time(lastLineAt) })),
+    store: { url: storeUrl(desk), ok: !desk.missing },
+    map:
+      map === null
+        ? null
+        : { type: map.type, path: map.path, entries: map.entries, publishedAt: time(map.publishedAt) },
+    scored: counts.scored,
+    banned: counts.banned,
+    counters: note?.counters ?? null,
+  };
+}
+
+async function print({ desk, logs, map, counts }: Facts, output: Output): Promise<void> {
+  const { look } = output;
+  const { now, note } = desk;
+  const row = (label: string, text: string) => output.line(`${styled(look, 'bold', label.padEnd(8))} ${text}`);
+  const mode = describeMode(desk.mode);
+  await row('mode', desk.mode === 'enforce' ? mode : styled(look, 'yellow', mode));
+  await row(
+    'daemon',
+    daemonSentence(desk, (text) => styled(look, 'red', text)),
+  );
+  for (const { log, lagBytes, lastLineAt } of logs) {
+    const lag =
+      lagBytes === null ? 'not counted yet' : lagBytes === 0 ? 'all read' : `${bytes(lagBytes)} still to read`;
+    const where = log === 'journal' && lagBytes === null && lastLineAt !== null ? 'followed' : lag;
+    await row('log', `${safe(log)}: ${where}${lastLineAt === null ? '' : `; last line ${relative(lastLineAt, now)}`}`);
+  }
+  await row(
+    'store',
+    `${safe(storeUrl(desk))}: ${desk.missing ? 'not there yet; ' : ''}${plural(counts.scored, 'subject')} known, ${counts.banned} banned`,
+  );
+  await row('map', map === null ? 'none: dry-run needs none' : mapSentence(map, now));
+  if (note === null) return;
+  const { lines, offenses, bans, releases, refused } = note.counters;
+  const counted = [
+    plural(lines, 'line'),
+    plural(offenses, 'offense'),
+    plural(bans, 'ban'),
+    plural(releases, 'release'),
+    `${refused} refused`,
+  ];
+  await row('counted', `${counted.join(', ')}, since ${relative(note.startedAt, now)}`);
+}
+
+function daemonSentence({ note, running, now, config }: Desk, alarm: (text: string) => string): string {
+  if (note === null) return `has not run on this host (${config.store.host}) with this store`;
+  if (running) return `running, version ${note.version}, process ${note.pid}, started ${relative(note.startedAt, now)}`;
+  if (note.stoppedAt !== null)
+    return `${alarm('stopped')} ${relative(note.stoppedAt, now)}; bans still end on time, no new ones are made`;
+  return `${alarm('not running')}: it died without a word, last seen ${relative(note.heartbeatAt, now)}`;
+}
+
+function mapSentence({ type, path, entries, publishedAt, problem }: MapFacts, now: number): string {
+  const name = `${type}:${safe(path)}`;
+  if (problem !== null) return `${name}: ${safe(problem)}`;
+  return `${name}: ${plural(entries ?? 0, 'entry', 'entries')}${publishedAt === null ? ', never published' : `, published ${relative(publishedAt, now)}`}`;
+}
+
+function bytes(count: number): string {
+  if (count < 1024) return plural(count, 'byte');
+  return count < 1024 * 1024 ? `${Math.round(count / 1024)} KiB` : `${Math.round(count / 1024 / 1024)} MiB`;
+}
+
+function withoutPassword(url: string): string {
+  return url.replace(/(\/\/[^/@]*:)[^/@]*@/, '$1***@');
+}
