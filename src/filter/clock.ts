@@ -1,0 +1,172 @@
+/** Time stamps of log lines to instants: traditional syslog (no year, no zone) and RFC 3339. */
+
+const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
+const MINUTE_MS = 60_000;
+/** How far back a log may jump and still be the same pass of an hour that the end of summer time repeats. */
+const DISORDER_MS = 30 * MINUTE_MS;
+/** Feb 29 of a log this old is still found. */
+const YEARS_BACK = 8;
+
+/**
+ * Reads time stamps in the context of one log. A stamp without a year gets the latest year that does not put it more
+ * than a day behind the reference, the instant at which the log was last written.
+ */
+export class LineClock {
+  #latestAt: number;
+  #referenceYear: number;
+  /** Newest instant read, to tell the two passes of a repeated hour apart. */
+  #lastAt = Number.NEGATIVE_INFINITY;
+  /** The minute read last, as `((month * 32 + day) * 24 + hour) * 60 + minute`, and its instant. */
+  #minuteKey = -1;
+  #minuteAt = Number.NaN;
+
+  constructor(referenceAt: number) {
+    this.#latestAt = referenceAt + DAY_MS;
+    this.#referenceYear = new Date(referenceAt).getFullYear();
+  }
+
+  /** The log was written at this instant, milliseconds. */
+  reference(at: number): void {
+    if (at + DAY_MS === this.#latestAt) return;
+    this.#latestAt = at + DAY_MS;
+    this.#referenceYear = new Date(at).getFullYear();
+    this.#minuteKey = -1;
+  }
+
+  /** Instant, milliseconds, of the stamp `text[from, to)`; NaN when it is none. */
+  parse(text: string, from = 0, to = text.length): number {
+    const first = text.charCodeAt(from);
+    return first >= 48 && first <= 57 ? parseRfc3339(text, from, to) : this.#traditional(text, from, to);
+  }
+
+  /** `Nov 25 01:12:15`, `Nov  5 01:12:15`. */
+  #traditional(text: string, from: number, to: number): number {
+    if (to - from !== 15) return Number.NaN;
+    const month = monthOf(text, from);
+    const day = (text.charCodeAt(from + 4) === 32 ? 0 : digit(text, from + 4) * 10) + digit(text, from + 5);
+    const hour = twoDigits(text, from + 7);
+    const minute = twoDigits(text, from + 10);
+    const second = twoDigits(text, from + 13);
+    const punctuated =
+      text.charCodeAt(from + 3) === 32 &&
+      text.charCodeAt(from + 6) === 32 &&
+      text.charCodeAt(from + 9) === 58 &&
+      text.charCodeAt(from + 12) === 58;
+    // Negated, so that NaN is refused; 60 is a leap second.
+    if (!(punctuated && month >= 0 && day >= 1 && day <= 31 && hour < 24 && minute < 60 && second <= 60)) return Number.NaN;
+
+    const key = ((month * 32 + day) * 24 + hour) * 60 + minute;
+    if (key !== this.#minuteKey) {
+      this.#minuteAt = this.#minute(month, day, hour, minute);
+      this.#minuteKey = key;
+    }
+    const at = this.#minuteAt + second * 1_000;
+    if (at > this.#lastAt) this.#lastAt = at;
+    return at;
+  }
+
+  #minute(month: number, day: number, hour: number, minute: number): number {
+    for (let year = this.#referenceYear + 1; year >= this.#referenceYear - YEARS_BACK; year--) {
+      const date = new Date(year, month, day, hour, minute);
+      // Feb 30 would roll over into March. In the hour that summer time skips only the hour moves.
+      if (date.getMonth() !== month || date.getDate() !== day) continue;
+      const at = date.getTime();
+      if (at <= this.#latestAt) return this.#pass(at);
+    }
+    return Number.NaN;
+  }
+
+  /** The second pass of an hour that the end of summer time repeats, when the first lies behind what was read. */
+  #pass(firstAt: number): number {
+    const secondAt = firstAt + HOUR_MS;
+    const repeated = new Date(firstAt).getHours() === new Date(secondAt).getHours();
+    return repeated && firstAt < this.#lastAt - DISORDER_MS && secondAt <= this.#latestAt ? secondAt : firstAt;
+  }
+}
+
+/** `2026-11-25T01:15:02.105618+00:00`; also with a space for the `T`, a comma fraction, and no zone (local time). */
+function parseRfc3339(text: string, from: number, to: number): number {
+  if (to - from < 19) return Number.NaN;
+  const year = twoDigits(text, from) * 100 + twoDigits(text, from + 2);
+  const month = twoDigits(text, from + 5) - 1;
+  const day = twoDigits(text, from + 8);
+  const hour = twoDigits(text, from + 11);
+  const minute = twoDigits(text, from + 14);
+  const second = twoDigits(text, from + 17);
+  const separator = text.charCodeAt(from + 10);
+  const punctuated =
+    text.charCodeAt(from + 4) === 45 &&
+    text.charCodeAt(from + 7) === 45 &&
+    (separator === 84 || separator === 116 || separator === 32) &&
+    text.charCodeAt(from + 13) === 58 &&
+    text.charCodeAt(from + 16) === 58;
+  const inRange = year >= 1970 && month >= 0 && month < 12 && day >= 1 && day <= daysIn(year, month);
+  if (!(punctuated && inRange && hour < 24 && minute < 60 && second <= 60)) return Number.NaN;
+
+  let position = from + 19;
+  let fractionMs = 0;
+  const mark = text.charCodeAt(position);
+  if (mark === 46 || mark === 44) {
+    const start = ++position;
+    let scale = 100;
+    while (position < to && isDigit(text.charCodeAt(position))) {
+      fractionMs += digit(text, position++) * scale;
+      scale /= 10;
+    }
+    if (position === start) return Number.NaN;
+  }
+  const wholeMs = Math.floor(fractionMs + 1e-6);
+  if (position === to) return new Date(year, month, day, hour, minute, second, wholeMs).getTime();
+  const offsetMs = zoneOffset(text, position, to);
+  return Date.UTC(year, month, day, hour, minute, second, wholeMs) - offsetMs;
+}
+
+/** `Z`, `+01:00`, `-0330`, `+01`; NaN for anything else. */
+function zoneOffset(text: string, from: number, to: number): number {
+  const sign = text.charCodeAt(from);
+  const length = to - from;
+  if (length === 1) return sign === 90 || sign === 122 ? 0 : Number.NaN;
+  if (sign !== 43 && sign !== 45) return Number.NaN;
+  const colon = length === 6;
+  if (!(length === 3 || length === 5 || (colon && text.charCodeAt(from + 3) === 58))) return Number.NaN;
+  const hours = twoDigits(text, from + 1);
+  const minutes = length === 3 ? 0 : twoDigits(text, from + (colon ? 4 : 3));
+  if (!(hours < 24 && minutes < 60)) return Number.NaN;
+  const offsetMs = hours * HOUR_MS + minutes * MINUTE_MS;
+  return sign === 45 ? -offsetMs : offsetMs;
+}
+
+function daysIn(year: number, month: number): number {
+  if (month === 1) return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28;
+  return month === 3 || month === 5 || month === 8 || month === 10 ? 30 : 31;
+}
+
+const MONTHS = 'JanFebMarAprMayJunJulAugSepOctNovDec';
+
+function monthOf(text: string, from: number): number {
+  for (let i = 0; i < 36; i += 3) {
+    if (
+      text.charCodeAt(from) === MONTHS.charCodeAt(i) &&
+      text.charCodeAt(from + 1) === MONTHS.charCodeAt(i + 1) &&
+      text.charCodeAt(from + 2) === MONTHS.charCodeAt(i + 2)
+    ) {
+      return i / 3;
+    }
+  }
+  return -1;
+}
+
+function isDigit(code: number): boolean {
+  return code >= 48 && code <= 57;
+}
+
+/** NaN when there is no digit. */
+function digit(text: string, at: number): number {
+  const code = text.charCodeAt(at);
+  return isDigit(code) ? code - 48 : Number.NaN;
+}
+
+function twoDigits(text: string, at: number): number {
+  return digit(text, at) * 10 + digit(text, at + 1);
+}

@@ -1,0 +1,335 @@
+/**
+ * What makes a pattern unsafe: an address that an attacker's text could supply, or a time to match that grows faster
+ * than the line. Both are decided on the pattern's position automaton (Glushkov), not by trying lines.
+ */
+import type { Pattern } from './rule.js';
+import { charOf, type CharSet, DIGITS, type Node, PatternError, type Parsed, WORD } from './syntax.js';
+
+/** @throws PatternError with the reason, as the end of a sentence about the pattern. */
+export function guard(pattern: Pattern): void {
+  guardAddress(pattern);
+  const parts: Node[] = [pattern.head.node, pattern.address.node, pattern.tail.node];
+  guardTime({ type: 'sequence', items: parts });
+}
+
+/* Whose address is it? */
+
+/**
+ * Either nothing before the address can be a client's text: everything variable is a plain word, in no kind of quotes.
+ * Or the place is unmistakable: the pattern reaches to the end of the line, and nothing in it, before or behind, can
+ * swallow another address that stands behind the same words. A line with two such places then matches nothing.
+ */
+function guardAddress(pattern: Pattern): void {
+  const doubt = wordDoubt(pattern.head.node);
+  if (doubt === null) return;
+  if (!endsWithEnd(pattern.tail.node)) {
+    throw new PatternError(
+      `${doubt}, and an attacker's text there could name another's address; write fixed words, or classes of letters, digits, "_", "." and "-", or anchor the end of the line with "$"`,
+    );
+  }
+  const leadIn = trailingLiteral(pattern.head.node);
+  const unsafe = leadIn.length === 0 || [pattern.head, pattern.tail].some((part) => canSwallow(part, leadIn));
+  if (unsafe) {
+    throw new PatternError(
+      `${doubt}, and a second address behind the same words could be taken for the true one; exclude the character before the address from the variable parts`,
+    );
+  }
+}
+
+const PLAIN: CharSet = WORD | charOf('.') | charOf('-') | charOf('+') | charOf('/');
+const QUOTES: CharSet = ['<', '"', "'", '(', '=', '{', '`'].reduce((set, char) => set | charOf(char), 0n);
+const ADDRESS_CHARS: CharSet =
+  DIGITS | charOf(':') | ['a', 'b', 'c', 'd', 'e', 'f', 'A', 'B', 'C', 'D', 'E', 'F'].reduce((set, char) => set | charOf(char), 0n);
+
+/** Why the words before the address may hold a client's text; null when they can't. */
+function wordDoubt(node: Node): string | null {
+  let doubt: string | null = null;
+  let previous: CharSet = 0n;
+  const visit = (part: Node, variable: boolean): void => {
+    switch (part.type) {
+      case 'set': {
+        const free = variable || !isSingle(part.set);
+        if (free && (part.set & ~PLAIN) !== 0n) doubt ??= `lets a variable part before the address match ${show(part.set & ~PLAIN)}`;
+        else if (free && (part.set & ~DIGITS) !== 0n && (previous & QUOTES) !== 0n) {
+          doubt ??= `has a variable part behind ${show(previous & QUOTES)}, where a client's text may stand, before the address`;
+        }
+        previous = part.set;
+        return;
+      }
+      case 'sequence':
+        for (const item of part.items) visit(item, variable);
+        return;
+      case 'choice': {
+        const before = previous;
+        let after: CharSet = 0n;
+        for (const option of part.options) {
+          previous = before;
+          // Fixed words to choose from are as fixed as one word.
+          visit(option, variable);
+          after |= previous;
+        }
+        previous = after;
+        return;
+      }
+      case 'repeat': {
+        const before = previous;
+        const optionalWord = part.min === 0 && part.max === 1;
+        visit(part.item, variable || !(optionalWord || part.min === part.max));
+        previous |= before;
+      }
+    }
+  };
+  visit(node, false);
+  return doubt;
+}
+
+function endsWithEnd(node: Node): boolean {
+  return node.type === 'end' || (node.type === 'sequence' && node.items.at(-1)?.type === 'end');
+}
+
+function trailingLiteral(node: Node): CharSet[] {
+  const literal: CharSet[] = [];
+  const items = node.type === 'sequence' ? node.items : [node];
+  for (const item of items.toReversed()) {
+    if (item.type !== 'set' || !isSingle(item.set)) break;
+    literal.unshift(item.set);
+  }
+  return literal;
+}
+
+/** Can a match of `part` hold the literal, followed by what an address begins with? */
+function canSwallow(part: Parsed, literal: readonly CharSet[]): boolean {
+  const { positions } = automaton(part.node);
+  let reached = new Set(positions.keys());
+  for (const char of [...literal, ADDRESS_CHARS]) {
+    const next = new Set<number>();
+    for (const index of reached) {
+      const position = positions[index];
+      if (position === undefined || (position.set & char) === 0n) continue;
+      if (char === ADDRESS_CHARS) return true;
+      for (const follower of position.follow) next.add(follower);
+    }
+    reached = next;
+  }
+  return false;
+}
+
+/* How long may it take? */
+
+/**
+ * A backtracking matcher takes more than linear time only where one text can be read in many ways: where a loop can
+ * be read in two ways (exponential), or the border between two loops can lie anywhere (polynomial). Weber and Seidl,
+ * On the degree of ambiguity of finite automata, TCS 88 (1991).
+ */
+function guardTime(node: Node): void {
+  for (const look of looksIn(node)) guardTime(look);
+  const { positions } = automaton(node);
+  const loops = loopsOf(positions);
+  for (const [index, loop] of loops) {
+    if (hasTwoReadings(positions, index, loop)) throw new PatternError('repeats a part that can match the same text in two ways');
+  }
+  for (const [first, firstLoop] of loops) {
+    for (const [second, secondLoop] of loops) {
+      if (first !== second && hasFloatingBorder(positions, firstLoop, secondLoop)) {
+        throw new PatternError(
+          `has two repeated parts that can match the same text (${showLoop(positions, firstLoop)} and ${showLoop(positions, secondLoop)}), so that a long line could take very long`,
+        );
+      }
+    }
+  }
+}
+
+interface Position {
+  readonly set: CharSet;
+  readonly follow: Set<number>;
+}
+
+interface Fragment {
+  readonly nullable: boolean;
+  readonly first: readonly number[];
+  readonly last: readonly number[];
+}
+
+/** From here on a bounded repetition is treated as if it had no bound. */
+const MANY = 10;
+
+function automaton(root: Node): { positions: Position[] } {
+  const positions: Position[] = [];
+  const join = (from: readonly number[], to: readonly number[]): boolean => {
+    let twice = false;
+    for (const index of from) {
+      const follow = positions[index]?.follow;
+      for (const next of to) {
+        if (follow?.has(next)) twice = true;
+        follow?.add(next);
+      }
+    }
+    return twice;
+  };
+  const sequence = (parts: readonly Fragment[]): Fragment => {
+    let all: Fragment = { nullable: true, first: [], last: [] };
+    for (const part of parts) {
+      join(all.last, part.first);
+      all = {
+        nullable: all.nullable && part.nullable,
+        first: all.nullable ? [...all.first, ...part.first] : all.first,
+        last: part.nullable ? [...all.last, ...part.last] : part.last,
+      };
+    }
+    return all;
+  };
+  const build = (node: Node): Fragment => {
+    switch (node.type) {
+      case 'set': {
+        positions.push({ set: node.set, follow: new Set() });
+        return { nullable: false, first: [positions.length - 1], last: [positions.length - 1] };
+      }
+      case 'sequence':
+        return sequence(node.items.map(build));
+      case 'choice': {
+        const options = node.options.map(build);
+        return {
+          nullable: options.some((option) => option.nullable),
+          first: options.flatMap((option) => option.first),
+          last: options.flatMap((option) => option.last),
+        };
+      }
+      case 'repeat':
+        return node.max - node.min >= MANY ? endless(node.item) : counted(node.item, node.min, node.max);
+      default:
+        return { nullable: true, first: [], last: [] };
+    }
+  };
+  const endless = (item: Node): Fragment => {
+    const part = build(item);
+    if (part.nullable) throw new PatternError('repeats a part that can match nothing');
+    if (join(part.last, part.first)) throw new PatternError('nests one repetition directly in another');
+    return { ...part, nullable: true };
+  };
+  const counted = (item: Node, min: number, max: number): Fragment => {
+    if (max > 1_000) throw new PatternError('repeats a part more than 1,000 times');
+    const copies = Array.from({ length: Math.min(max, MANY * 4) }, () => build(item));
+    return sequence(copies.map((copy, index) => (index < min ? copy : { ...copy, nullable: true })));
+  };
+  build(root);
+  return { positions };
+}
+
+function looksIn(node: Node): Node[] {
+  switch (node.type) {
+    case 'look':
+      return [node.item];
+    case 'sequence':
+      return node.items.flatMap(looksIn);
+    case 'choice':
+      return node.options.flatMap(looksIn);
+    case 'repeat':
+      return looksIn(node.item);
+    default:
+      return [];
+  }
+}
+
+/** One entry a loop: a position on it → all positions that can reach each other with it. */
+function loopsOf(positions: readonly Position[]): Map<number, Set<number>> {
+  const reach = positions.map((_, start) => {
+    const seen = new Set<number>();
+    const open = [start];
+    for (let index = open.pop(); index !== undefined; index = open.pop()) {
+      for (const next of positions[index]?.follow ?? []) {
+        if (seen.has(next)) continue;
+        seen.add(next);
+        open.push(next);
+      }
+    }
+    return seen;
+  });
+  const loops = new Map<number, Set<number>>();
+  const placed = new Set<number>();
+  for (const index of positions.keys()) {
+    if (placed.has(index) || !reach[index]?.has(index)) continue;
+    const loop = new Set([...(reach[index] ?? [])].filter((other) => reach[other]?.has(index)));
+    for (const member of loop) placed.add(member);
+    loops.set(index, loop);
+  }
+  return loops;
+}
+
+/** Walks several positions in step over one common text; true when `goal` is reached after at least one character. */
+function walk(
+  positions: readonly Position[],
+  start: readonly number[],
+  within: readonly (ReadonlySet<number> | null)[],
+  goal: (tuple: readonly number[]) => boolean,
+): boolean {
+  const seen = new Set<string>();
+  const open: (readonly number[])[] = [start];
+  for (let tuple = open.pop(); tuple !== undefined; tuple = open.pop()) {
+    let steps: { tuple: number[]; common: CharSet }[] = [{ tuple: [], common: -1n }];
+    for (const [place, index] of tuple.entries()) {
+      const allowed = within[place] ?? null;
+      const followers = [...(positions[index]?.follow ?? [])].filter((next) => allowed === null || allowed.has(next));
+      steps = steps.flatMap((step) =>
+        followers.map((next) => ({ tuple: [...step.tuple, next], common: step.common & (positions[next]?.set ?? 0n) })),
+      );
+      steps = steps.filter((step) => step.common !== 0n);
+    }
+    for (const step of steps) {
+      if (goal(step.tuple)) return true;
+      const key = step.tuple.join(',');
+      if (seen.has(key)) continue;
+      seen.add(key);
+      open.push(step.tuple);
+    }
+  }
+  return false;
+}
+
+function hasTwoReadings(positions: readonly Position[], index: number, loop: ReadonlySet<number>): boolean {
+  const apart: (readonly number[])[] = [];
+  walk(positions, [index, index], [loop, loop], (tuple) => {
+    if (tuple[0] !== tuple[1]) apart.push(tuple);
+    return false;
+  });
+  return apart.some((pair) => walk(positions, pair, [loop, loop], ([a, b]) => a === index && b === index));
+}
+
+function hasFloatingBorder(
+  positions: readonly Position[],
+  firstLoop: ReadonlySet<number>,
+  secondLoop: ReadonlySet<number>,
+): boolean {
+  for (const p of firstLoop) {
+    for (const q of secondLoop) {
+      if (walk(positions, [p, p, q], [firstLoop, null, secondLoop], ([a, b, c]) => a === p && b === q && c === q)) return true;
+    }
+  }
+  return false;
+}
+
+function isSingle(set: CharSet): boolean {
+  return set !== 0n && (set & (set - 1n)) === 0n;
+}
+
+function showLoop(positions: readonly Position[], loop: ReadonlySet<number>): string {
+  return [...loop].map((index) => show(positions[index]?.set ?? 0n)).join('');
+}
+
+/** Up to three characters of the set, quoted. */
+function show(set: CharSet): string {
+  const chars: string[] = [];
+  for (const code of SHOWN_FIRST) if ((set >> BigInt(code)) & 1n) chars.push(String.fromCharCode(code));
+  for (let code = 33; code < 127 && chars.length < 4; code++) {
+    const char = String.fromCharCode(code);
+    if ((set >> BigInt(code)) & 1n && !chars.includes(char)) chars.push(char);
+  }
+  if (chars.length === 0) return 'characters that are not printable';
+  return chars.slice(0, 3).map((char) => `"${char}"`).join(', ') + (chars.length > 3 ? ', …' : '');
+}
+
+const SHOWN_FIRST = [91, 60, 58, 32];
+
+/** Does nothing before the address leave room for a client's text? Then the address is found by what precedes it alone. */
+export function isPlain(pattern: Pattern): boolean {
+  return wordDoubt(pattern.head.node) === null;
+}

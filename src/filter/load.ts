@@ -1,0 +1,128 @@
+/** Rule files: the packaged ones, and the admin's, which add to and override them by rule name. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parse, TomlError } from 'smol-toml';
+import { z } from 'zod';
+import { parseAddress } from '../domain/address.js';
+import { reasonOf, UsageError } from '../domain/errors.js';
+import { guard } from './guard.js';
+import { parseRulePattern, type Rule } from './rule.js';
+import { PatternError } from './syntax.js';
+
+/**
+ * Rules in the order in which they are tried: those that the admin adds, then the packaged ones, each in the admin's
+ * version if there is one.
+ * @param overrideDir The admin's directory; null or missing means none.
+ * @throws UsageError naming file, rule and reason.
+ */
+export function loadRules(packagedDir: string, overrideDir: string | null): Rule[] {
+  const packaged = readDirectory(packagedDir);
+  const overriding = overrideDir === null || !existsSync(overrideDir) ? [] : readDirectory(overrideDir);
+  const changed = new Map(overriding.map((rule) => [rule.name, rule]));
+  const known = new Set(packaged.map((rule) => rule.name));
+  return [...overriding.filter((rule) => !known.has(rule.name)), ...packaged.map((rule) => changed.get(rule.name) ?? rule)];
+}
+
+/** The directory of the packaged rule files, beside `src/` or `dist/`. */
+export function packagedFilters(): string {
+  for (let directory = dirname(fileURLToPath(import.meta.url)); ; directory = dirname(directory)) {
+    const filters = join(directory, 'filters');
+    if (existsSync(join(filters, 'postfix.toml'))) return filters;
+    if (directory === dirname(directory)) throw new Error('the packaged filters/ are missing: install blockd anew');
+  }
+}
+
+/** The rules of one file's text. */
+export function parseRules(text: string, file: string): Rule[] {
+  let document: unknown;
+  try {
+    document = parse(text);
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    const [reason] = error.message.split('\n');
+    throw new UsageError(`${file}, line ${error.line}: ${reason}`);
+  }
+  const checked = fileSchema.safeParse(document);
+  if (!checked.success) throw new UsageError(`${file}: ${describeIssues(checked.error, document)}`);
+  const names = new Set<string>();
+  return checked.data.rule.map((rule) => {
+    const place = `${file}, rule "${rule.name}"`;
+    if (names.has(rule.name)) throw new UsageError(`${place}: is there twice; give each rule its own name`);
+    names.add(rule.name);
+    if (rule.kind === 'offense' && rule.points === undefined) throw new UsageError(`${place}: wants points; an offense without any counts nothing`);
+    try {
+      guard(parseRulePattern(rule.pattern, ANY_REPLY));
+    } catch (error) {
+      if (error instanceof PatternError) throw new UsageError(`${place}: its pattern ${error.message}`);
+      throw error;
+    }
+    return { ...rule, points: rule.points ?? 0, closes: rule.closes || rule.kind === 'closed', file };
+  });
+}
+
+/** The guards judge what stands around the reply; its text is the config's. */
+const ANY_REPLY = 'Blocked until {until}';
+
+const sampleSchema = z.strictObject({
+  line: z.string().min(1),
+  ip: z.string().refine((ip) => parseAddress(ip) === ip, 'wants an address as blockd prints it'),
+  points: z.number().min(0).optional(),
+});
+
+const programSchema = z.string().regex(/^[\w.-]+(?:\/[\w.-]+)*$/, 'wants a program as it tags its lines, such as "postfix/smtpd"');
+
+const fileSchema = z.strictObject({
+  rule: z.array(
+    z.strictObject({
+      name: z.string().regex(/^[a-z0-9]+(?:[/-][a-z0-9]+)*$/, 'wants lower-case words joined by "/" and "-", such as "postfix/relay-denied"'),
+      kind: z.enum(['offense', 'accepted', 'authenticated', 'refused', 'closed']),
+      points: z.number().min(0).max(1_000).optional(),
+      program: z.union([programSchema.transform((program) => [program]), z.array(programSchema).min(1)]),
+      description: z.string().min(1),
+      pattern: z.string().min(1),
+      echo: z.boolean().default(false),
+      closes: z.boolean().default(false),
+      matches: z.array(sampleSchema).default([]),
+      ignores: z.array(z.string().min(1)).default([]),
+    }),
+  ),
+});
+
+function readDirectory(directory: string): Rule[] {
+  const files = attempt(directory, () => readdirSync(directory)).filter((name) => name.endsWith('.toml'));
+  const rules = files.sort().flatMap((name) => {
+    const file = join(directory, name);
+    return parseRules(
+      attempt(file, () => readFileSync(file, 'utf8')),
+      file,
+    );
+  });
+  const first = new Map<string, Rule>();
+  for (const rule of rules) {
+    const earlier = first.get(rule.name);
+    if (earlier !== undefined) throw new UsageError(`${rule.file}, rule "${rule.name}": is also in ${earlier.file}; give each rule its own name`);
+    first.set(rule.name, rule);
+  }
+  return rules;
+}
+
+function attempt<T>(path: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw new UsageError(`${path}: can't be read: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+function describeIssues(error: z.ZodError, document: unknown): string {
+  return error.issues
+    .map((issue) => {
+      const [list, index, ...key] = issue.path;
+      if (list !== 'rule' || typeof index !== 'number') return `${issue.path.join('.')} ${issue.message}`.trim();
+      const name = (document as { rule?: { name?: unknown }[] }).rule?.[index]?.name;
+      const which = typeof name === 'string' ? `rule "${name}"` : `rule number ${index + 1}`;
+      return key.length === 0 ? `${which}: ${issue.message}` : `${which}: ${key.join('.')}: ${issue.message}`;
+    })
+    .join('; ');
+}

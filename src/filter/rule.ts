@@ -1,0 +1,119 @@
+/** What a rule is, and what its pattern means once the placeholders are filled in. */
+import type { MatchKind } from '../domain/event.js';
+import { type Parsed, PatternError, parsePattern } from './syntax.js';
+
+export interface Rule {
+  /** Such as `postfix/user-unknown`. */
+  readonly name: string;
+  readonly kind: MatchKind;
+  readonly points: number;
+  readonly description: string;
+  /** Programs whose lines it reads; `postfix/smtpd` stands for that daemon under any service or instance name. */
+  readonly program: readonly string[];
+  /** As written in the rule file. */
+  readonly pattern: string;
+  readonly echo: boolean;
+  readonly closes: boolean;
+  readonly matches: readonly Sample[];
+  readonly ignores: readonly string[];
+  /** Path of the file that it came from. */
+  readonly file: string;
+}
+
+/** A line that the rule must match, and the address that it must find. */
+export interface Sample {
+  readonly line: string;
+  readonly ip: string;
+  /** Points expected, when they differ from the rule's. */
+  readonly points?: number | undefined;
+}
+
+/** A pattern cut at its address. */
+export interface Pattern {
+  readonly head: Parsed;
+  readonly address: Parsed;
+  readonly tail: Parsed;
+  /** With `client`, the first group of `addressSource` is the host name, the second the address; else the first is the address. */
+  readonly hasHost: boolean;
+  readonly addressSource: string;
+  /** Does the head begin with `{qid}: `? Then `head` is what follows it. */
+  readonly queued: boolean;
+}
+
+/**
+ * @param reply Postfix's reply to a banned client as configured, which `{reply}` stands for.
+ * @throws PatternError
+ */
+export function parseRulePattern(text: string, reply: string): Pattern {
+  const addresses = text.match(/\{(?:client|ip)\}/g) ?? [];
+  if (addresses.length !== 1) throw new PatternError('wants exactly one of {client} and {ip}, the address that the line is about');
+  const at = text.search(/\{(?:client|ip)\}/);
+  const hasHost = text.startsWith('{client}', at);
+  const before = text.slice(0, at).replace(/^\^/, '');
+  const queued = before.startsWith(QUEUED);
+  const place = hasHost ? CLIENT : ADDRESS;
+  const partOf = (part: string, where: string): Parsed => {
+    const expanded = expand(part, reply);
+    const problem = balanceProblem(expanded);
+    if (problem) throw new PatternError(`has its address inside of a group, or an alternative "|" outside of one, ${where} the address`);
+    return parsePattern(expanded);
+  };
+  return {
+    head: partOf(queued ? before.slice(QUEUED.length) : before, 'before'),
+    address: parsePattern(place),
+    tail: partOf(text.slice(at + (hasHost ? '{client}' : '{ip}').length), 'behind'),
+    hasHost,
+    addressSource: place,
+    queued,
+  };
+}
+
+const QUEUED = '{qid}: ';
+
+/** Short and long queue ids, and NOQUEUE. */
+const QUEUE_ID = '[0-9A-Za-z]{5,25}';
+/** Postfix checks host names and prints `unknown` for others; postscreen prints none. */
+const CLIENT = '([\\w.-]*)\\[([\\da-fA-F:.]{2,45})\\](?::\\d{1,5}(?!\\d))?';
+const ADDRESS = '([\\da-fA-F:.]{2,45})';
+
+function expand(text: string, reply: string): string {
+  return text.replace(/\{([A-Za-z_]+)\}/g, (placeholder, name: string) => {
+    if (name === 'qid') return QUEUE_ID;
+    if (name === 'reply') return replyPattern(reply);
+    throw new PatternError(`holds ${placeholder}, which is none of {client}, {ip}, {qid} and {reply}`);
+  });
+}
+
+/**
+ * The reply up to the end of its `{until}`: what follows may be reworded by the admin while bans with the old words
+ * are still in the map.
+ */
+function replyPattern(reply: string): string {
+  const marker = reply.includes('{until}') ? reply.slice(0, reply.indexOf('{until}') + '{until}'.length) : reply;
+  return marker
+    .split(/(\{\w+\})/)
+    .map((part) => REPLY_PARTS[part] ?? part.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'))
+    .join('');
+}
+
+const REPLY_PARTS: Record<string, string | undefined> = {
+  '{until}': '\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(?::\\d\\d)?(?:\\.\\d{1,3})?Z',
+  '{ip}': '[\\da-fA-F:./]+',
+  '{reason}': '[^{}]*',
+};
+
+/** Are there unclosed groups, or alternatives outside of groups? */
+function balanceProblem(text: string): boolean {
+  let depth = 0;
+  let inClass = false;
+  for (let i = 0; i < text.length; i++) {
+    const char = text[i];
+    if (char === '\\') i++;
+    else if (inClass) inClass = char !== ']';
+    else if (char === '[') inClass = true;
+    else if (char === '(') depth++;
+    else if (char === ')' && --depth < 0) return true;
+    else if (char === '|' && depth === 0) return true;
+  }
+  return depth !== 0;
+}
