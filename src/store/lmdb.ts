@@ -1,0 +1,309 @@
+/**
+ * The embedded store: LMDB in a folder, nothing to install or run beside it. Several processes may open it at once;
+ * LMDB's writer lock makes each commit one step, and a commit that returned is on disk.
+ */
+import { mkdirSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { type Database, open, type RootDatabase } from 'lmdb';
+import type { Ban } from '../domain/ban.js';
+import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
+import type { Change } from '../policy/outcome.js';
+import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
+import { MAX_CHANGES, MAX_EVIDENCE, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
+
+/** How often watchers look at the counter of changes: one read from memory-mapped pages. */
+const WATCH_MS = 200;
+/** Entries that one transaction of pruning or rewriting takes, so that the daemon's commits are not held up. */
+const SWEEP_BATCH = 2_000;
+
+interface Stored {
+  readonly state: SubjectState;
+  readonly rank: number | null;
+}
+
+export class LmdbStore implements Store {
+  readonly url: string;
+  readonly #folder: string;
+  readonly #root: RootDatabase<unknown, string>;
+  readonly #subjects: Database<Stored, string>;
+  /** [until, subject] of stored bans. */
+  readonly #ends: Database<boolean, [number, string]>;
+  /** [rank, subject] of scored subjects. */
+  readonly #ranks: Database<boolean, [number, string]>;
+  readonly #evidence: Database<Evidence[], string>;
+  readonly #changes: Database<Change, number>;
+  readonly #allow: Database<AllowEntry, string>;
+  readonly #progress: Database<Progress, [string, string]>;
+  readonly #notes: Database<unknown, string>;
+  readonly #watchers = new Set<NodeJS.Timeout>();
+
+  /** @throws UsageError when the path can't be a folder, UnavailableError when it can't be used. */
+  static open(path: string): LmdbStore {
+    const folder = resolve(path);
+    makeFolder(folder);
+    try {
+      return new LmdbStore(folder);
+    } catch (error) {
+      throw unavailable(folder, error);
+    }
+  }
+
+  private constructor(folder: string) {
+    this.url = `lmdb:${folder}`;
+    this.#folder = folder;
+    // JSON keeps doubles exactly and can be read by a person with mdb_dump.
+    this.#root = open<unknown, string>({ path: folder, encoding: 'json', maxDbs: 16, noSubdir: false });
+    const table = <V, K extends string | number | [number, string] | [string, string]>(name: string) =>
+      this.#root.openDB<V, K>({ name, encoding: 'json' });
+    this.#subjects = table('subjects');
+    this.#ends = table('ends');
+    this.#ranks = table('ranks');
+    this.#evidence = table('evidence');
+    this.#changes = table('changes');
+    this.#allow = table('allow');
+    this.#progress = table('progress');
+    this.#notes = table('notes');
+  }
+
+  async commit(
+    subjects: readonly string[],
+    decide: (states: ReadonlyMap<string, SubjectState>) => Outcome,
+  ): Promise<Outcome> {
+    return this.#write(() => {
+      const before = this.#readMany(subjects);
+      const outcome = decide(new Map([...before].map(([subject, { state }]) => [subject, state])));
+      for (const one of outcome.progress ?? []) {
+        const stored = this.#progress.get([one.host, one.log]);
+        if ((stored?.commit ?? null) !== one.after) throw new StaleProgressError(one.log);
+        this.#progress.putSync([one.host, one.log], one);
+      }
+      for (const [subject, state] of outcome.put ?? []) {
+        const known = before.get(subject) ?? this.#subjects.get(subject);
+        if (state === null) this.#forget(subject, known);
+        else this.#put(subject, known, { state, rank: finite(outcome.ranks?.get(subject)) });
+      }
+      for (const [subject, lines] of outcome.evidence ?? []) {
+        this.#evidence.putSync(subject, [...(this.#evidence.get(subject) ?? []), ...lines].slice(-MAX_EVIDENCE));
+      }
+      for (const entry of outcome.allow ?? []) this.#allow.putSync(entry.entry, entry);
+      for (const entry of outcome.disallow ?? []) this.#allow.removeSync(entry);
+      this.#record(outcome.changes ?? []);
+      return outcome;
+    });
+  }
+
+  async states(subjects: readonly string[]): Promise<Map<string, SubjectState>> {
+    return this.#read(() => new Map([...this.#readMany(subjects)].map(([subject, { state }]) => [subject, state])));
+  }
+
+  async evidence(subject: string): Promise<Evidence[]> {
+    return this.#read(() => (this.#evidence.get(subject) ?? []).toReversed());
+  }
+
+  async bans(since: number): Promise<Ban[]> {
+    return this.#read(() => {
+      const bans: Ban[] = [];
+      for (const [, subject] of this.#ends.getKeys({ start: [since + 1, ''] })) {
+        const ban = this.#subjects.get(subject)?.state.ban;
+        if (ban) bans.push(ban);
+      }
+      return bans;
+    });
+  }
+
+  async endedBans(at: number, limit: number): Promise<string[]> {
+    return this.#read(() => [...this.#ends.getKeys({ end: [at + 1, ''], limit })].map(([, subject]) => subject));
+  }
+
+  async allowed(): Promise<AllowEntry[]> {
+    return this.#read(() => [...this.#allow.getRange()].map(({ value }) => value));
+  }
+
+  async progress(host: string): Promise<Map<string, Progress>> {
+    return this.#read(() => {
+      const own = [...this.#progress.getRange()].filter(({ value }) => value.host === host);
+      return new Map(own.map(({ value }) => [value.log, value]));
+    });
+  }
+
+  async changesSince(cursor: string | null) {
+    return this.#read(() => {
+      const newest = this.#newestChange();
+      const present = String(newest);
+      if (cursor === null) return { changes: [], cursor: present, gap: false };
+      const after = Number(cursor);
+      const [oldest] = this.#changes.getKeys({ limit: 1 });
+      const gap = !(after <= newest) || (after < newest && after + 1 < (oldest ?? 0));
+      if (gap) return { changes: [], cursor: present, gap };
+      const changes = [...this.#changes.getRange({ start: after + 1 })].map(({ value }) => value);
+      return { changes, cursor: present, gap };
+    });
+  }
+
+  watch(onChange: () => void): () => Promise<void> {
+    let seen = this.#newestChange();
+    const timer = setInterval(() => {
+      const newest = this.#newestChange();
+      if (newest === seen) return;
+      seen = newest;
+      onChange();
+    }, WATCH_MS);
+    this.#watchers.add(timer);
+    return async () => {
+      clearInterval(timer);
+      this.#watchers.delete(timer);
+    };
+  }
+
+  async history(limit: number): Promise<Change[]> {
+    return this.#read(() => [...this.#changes.getRange({ reverse: true, limit })].map(({ value }) => value));
+  }
+
+  async counts(at: number) {
+    return this.#read(() => ({
+      scored: this.#subjects.getKeysCount(),
+      banned: this.#ends.getKeysCount({ start: [at + 1, ''] }),
+    }));
+  }
+
+  async top(limit: number): Promise<string[]> {
+    return this.#read(() => [...this.#ranks.getKeys({ reverse: true, limit })].map(([, subject]) => subject));
+  }
+
+  async prune(idle: (subject: string, state: SubjectState) => boolean, at: number, keepMs: number): Promise<number> {
+    let forgotten = 0;
+    await this.#inBatches(this.#subjects, (subject, stored) => {
+      if (!idle(subject, stored.state)) return;
+      this.#forget(subject, stored);
+      forgotten++;
+    });
+    await this.#inBatches(this.#evidence, (subject, lines) => {
+      const kept = lines.filter((line) => line.at > at - keepMs);
+      if (kept.length === lines.length) return;
+      if (kept.length > 0) this.#evidence.putSync(subject, kept);
+      else this.#evidence.removeSync(subject);
+    });
+    return forgotten;
+  }
+
+  async rewrite(convert: (state: SubjectState) => { readonly state: SubjectState; readonly rank: number }): Promise<void> {
+    await this.#write(() => {
+      for (const { key, value } of [...this.#subjects.getRange()]) {
+        const { state, rank } = convert(value.state);
+        this.#put(key, value, { state, rank: finite(rank) });
+      }
+    });
+  }
+
+  async note(name: string): Promise<unknown> {
+    return this.#read(() => this.#notes.get(name) ?? null);
+  }
+
+  async setNote(name: string, value: unknown): Promise<void> {
+    await this.#write(() => {
+      this.#notes.putSync(name, value);
+    });
+  }
+
+  async close(): Promise<void> {
+    for (const timer of this.#watchers) clearInterval(timer);
+    await this.#root.close();
+  }
+
+  #readMany(subjects: readonly string[]): Map<string, Stored> {
+    const found = new Map<string, Stored>();
+    for (const subject of subjects) {
+      const stored = this.#subjects.get(subject);
+      if (stored !== undefined) found.set(subject, stored);
+    }
+    return found;
+  }
+
+  #put(subject: string, before: Stored | undefined, after: Stored): void {
+    const [oldEnd, newEnd] = [before?.state.ban?.until, after.state.ban?.until];
+    if (oldEnd !== newEnd) {
+      if (oldEnd !== undefined) this.#ends.removeSync([oldEnd, subject]);
+      if (newEnd !== undefined) this.#ends.putSync([newEnd, subject], true);
+    }
+    const oldRank = before?.rank ?? null;
+    if (oldRank !== after.rank) {
+      if (oldRank !== null) this.#ranks.removeSync([oldRank, subject]);
+      if (after.rank !== null) this.#ranks.putSync([after.rank, subject], true);
+    }
+    this.#subjects.putSync(subject, after);
+  }
+
+  #forget(subject: string, before: Stored | undefined): void {
+    if (before === undefined) return;
+    if (before.state.ban !== null) this.#ends.removeSync([before.state.ban.until, subject]);
+    if (before.rank !== null) this.#ranks.removeSync([before.rank, subject]);
+    this.#subjects.removeSync(subject);
+    this.#evidence.removeSync(subject);
+  }
+
+  #newestChange(): number {
+    const [newest] = this.#changes.getKeys({ reverse: true, limit: 1 });
+    return newest ?? 0;
+  }
+
+  #record(changes: readonly Change[]): void {
+    let sequence = this.#newestChange();
+    for (const change of changes) this.#changes.putSync(++sequence, change);
+    if (changes.length === 0) return;
+    const old = [...this.#changes.getKeys({ end: sequence - MAX_CHANGES + 1 })];
+    for (const key of old) this.#changes.removeSync(key);
+  }
+
+  async #inBatches<V>(table: Database<V, string>, visit: (key: string, value: V) => void): Promise<void> {
+    let start: string | null = null;
+    for (;;) {
+      const last: string | null = await this.#write(() => {
+        const batch = [...table.getRange({ ...(start !== null && { start, exclusiveStart: true }), limit: SWEEP_BATCH })];
+        for (const { key, value } of batch) visit(key, value);
+        return batch.length < SWEEP_BATCH ? null : (batch.at(-1)?.key ?? null);
+      });
+      if (last === null) return;
+      start = last;
+    }
+  }
+
+  #read<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      throw isFault(error) ? unavailable(this.#folder, error) : error;
+    }
+  }
+
+  async #write<T>(work: () => T): Promise<T> {
+    try {
+      return this.#root.transactionSync(work);
+    } catch (error) {
+      throw isFault(error) ? unavailable(this.#folder, error) : error;
+    }
+  }
+}
+
+/** LMDB's and the file system's errors carry a code; anything else is not the store's fault. */
+function isFault(error: unknown): boolean {
+  return error instanceof Error && ('code' in error || error instanceof SyntaxError || error.message.startsWith('MDB_'));
+}
+
+function finite(rank: number | undefined): number | null {
+  return rank !== undefined && Number.isFinite(rank) ? rank : null;
+}
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o750 });
+  } catch (error) {
+    if (statSync(folder, { throwIfNoEntry: false })?.isFile()) {
+      throw new UsageError(`store lmdb:${folder}: this is a file; name a folder`);
+    }
+    throw new UnavailableError(`store lmdb:${folder}: the folder can't be made: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+function unavailable(folder: string, error: unknown): Error {
+  return new UnavailableError(`store lmdb:${folder} can't be used: ${reasonOf(error)}`, { cause: error });
+}

@@ -1,0 +1,180 @@
+/** A store in memory, gone with the process: for replay and tests. */
+import type { Ban } from '../domain/ban.js';
+import type { Change } from '../policy/outcome.js';
+import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
+import { MAX_CHANGES, MAX_EVIDENCE, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
+
+/** How often watchers look; a memory store has one process, so this is only a delay. */
+const WATCH_MS = 20;
+
+export class MemoryStore implements Store {
+  readonly url = 'memory:';
+  readonly #subjects = new Map<string, SubjectState>();
+  readonly #ranks = new Map<string, number>();
+  readonly #evidence = new Map<string, Evidence[]>();
+  readonly #allow = new Map<string, AllowEntry>();
+  readonly #progress = new Map<string, Progress>();
+  readonly #notes = new Map<string, string>();
+  readonly #watchers = new Set<() => void>();
+  #changes: Change[] = [];
+  #sequence = 0;
+
+  async commit(
+    subjects: readonly string[],
+    decide: (states: ReadonlyMap<string, SubjectState>) => Outcome,
+  ): Promise<Outcome> {
+    const outcome = decide(await this.states(subjects));
+    for (const one of outcome.progress ?? []) {
+      const stored = this.#progress.get(progressKey(one.host, one.log));
+      if ((stored?.commit ?? null) !== one.after) throw new StaleProgressError(one.log);
+    }
+    for (const [subject, state] of outcome.put ?? []) {
+      if (state === null) this.#forget(subject);
+      else this.#put(subject, state, outcome.ranks?.get(subject));
+    }
+    for (const [subject, lines] of outcome.evidence ?? []) {
+      const all = [...(this.#evidence.get(subject) ?? []), ...lines];
+      this.#evidence.set(subject, all.slice(-MAX_EVIDENCE));
+    }
+    for (const entry of outcome.allow ?? []) this.#allow.set(entry.entry, entry);
+    for (const entry of outcome.disallow ?? []) this.#allow.delete(entry);
+    for (const one of outcome.progress ?? []) this.#progress.set(progressKey(one.host, one.log), one);
+    this.#announce(outcome.changes ?? []);
+    return outcome;
+  }
+
+  async states(subjects: readonly string[]): Promise<Map<string, SubjectState>> {
+    const states = new Map<string, SubjectState>();
+    for (const subject of subjects) {
+      const state = this.#subjects.get(subject);
+      if (state !== undefined) states.set(subject, state);
+    }
+    return states;
+  }
+
+  async evidence(subject: string): Promise<Evidence[]> {
+    return (this.#evidence.get(subject) ?? []).toReversed();
+  }
+
+  async bans(since: number): Promise<Ban[]> {
+    return this.#banned().filter(({ until }) => until > since);
+  }
+
+  async endedBans(at: number, limit: number): Promise<string[]> {
+    return this.#banned()
+      .filter(({ until }) => until <= at)
+      .slice(0, limit)
+      .map(({ subject }) => subject);
+  }
+
+  async allowed(): Promise<AllowEntry[]> {
+    return [...this.#allow.values()];
+  }
+
+  async progress(host: string): Promise<Map<string, Progress>> {
+    const own = [...this.#progress.values()].filter((one) => one.host === host);
+    return new Map(own.map((one) => [one.log, one]));
+  }
+
+  async changesSince(cursor: string | null) {
+    const present = String(this.#sequence);
+    if (cursor === null) return { changes: [], cursor: present, gap: false };
+    const missing = this.#sequence - Number(cursor);
+    const gap = missing > this.#changes.length || missing < 0;
+    return { changes: gap || missing === 0 ? [] : this.#changes.slice(-missing), cursor: present, gap };
+  }
+
+  watch(onChange: () => void): () => Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const wake = () => {
+      timer ??= setTimeout(() => {
+        timer = undefined;
+        onChange();
+      }, WATCH_MS);
+    };
+    this.#watchers.add(wake);
+    return async () => {
+      this.#watchers.delete(wake);
+      clearTimeout(timer);
+    };
+  }
+
+  async history(limit: number): Promise<Change[]> {
+    return this.#changes.slice(-limit).reverse();
+  }
+
+  async counts(at: number) {
+    return { scored: this.#subjects.size, banned: (await this.bans(at)).length };
+  }
+
+  async top(limit: number): Promise<string[]> {
+    return [...this.#ranks]
+      .sort((a, b) => b[1] - a[1])
+      .slice(0, limit)
+      .map(([subject]) => subject);
+  }
+
+  async prune(idle: (subject: string, state: SubjectState) => boolean, at: number, keepMs: number): Promise<number> {
+    let forgotten = 0;
+    for (const [subject, state] of this.#subjects) {
+      if (!idle(subject, state)) continue;
+      this.#forget(subject);
+      forgotten++;
+    }
+    for (const [subject, lines] of this.#evidence) {
+      const kept = lines.filter((line) => line.at > at - keepMs);
+      if (kept.length > 0) this.#evidence.set(subject, kept);
+      else this.#evidence.delete(subject);
+    }
+    return forgotten;
+  }
+
+  async rewrite(convert: (state: SubjectState) => { readonly state: SubjectState; readonly rank: number }): Promise<void> {
+    for (const [subject, before] of this.#subjects) {
+      const { state, rank } = convert(before);
+      this.#put(subject, state, rank);
+    }
+  }
+
+  async note(name: string): Promise<unknown> {
+    const text = this.#notes.get(name);
+    return text === undefined ? null : JSON.parse(text);
+  }
+
+  async setNote(name: string, value: unknown): Promise<void> {
+    this.#notes.set(name, JSON.stringify(value));
+  }
+
+  async close(): Promise<void> {
+    this.#watchers.clear();
+  }
+
+  #put(subject: string, state: SubjectState, rank: number | undefined): void {
+    this.#subjects.set(subject, state);
+    if (rank === undefined || rank === Number.NEGATIVE_INFINITY) this.#ranks.delete(subject);
+    else this.#ranks.set(subject, rank);
+  }
+
+  #forget(subject: string): void {
+    this.#subjects.delete(subject);
+    this.#ranks.delete(subject);
+    this.#evidence.delete(subject);
+  }
+
+  /** Stored bans, in order of their end. */
+  #banned(): Ban[] {
+    const bans = [...this.#subjects.values()].flatMap(({ ban }) => (ban === null ? [] : [ban]));
+    return bans.sort((a, b) => a.until - b.until || (a.subject < b.subject ? -1 : 1));
+  }
+
+  #announce(changes: readonly Change[]): void {
+    if (changes.length === 0) return;
+    this.#sequence += changes.length;
+    this.#changes = [...this.#changes, ...changes].slice(-MAX_CHANGES);
+    for (const wake of this.#watchers) wake();
+  }
+}
+
+function progressKey(host: string, log: string): string {
+  return JSON.stringify([host, log]);
+}

@@ -1,0 +1,24 @@
+/** Chooses the store by its URL; each adapter is loaded only when it is used. */
+import { UsageError } from '../domain/errors.js';
+import type { Store } from './store.js';
+
+export interface OpenOptions {
+  /** Prefix of all Redis keys. */
+  readonly prefix: string;
+  readonly onNotice?: (level: 'info' | 'warn' | 'error', message: string) => void;
+}
+
+/**
+ * Opens `lmdb:DIR`, `redis://`, `rediss://`, `unix:SOCKET`, `sentinel://`, `cluster://` or `memory:`.
+ * @throws UsageError for a URL that names no store, UnavailableError when the store can't be reached or used.
+ */
+export async function openStore(url: string, options: OpenOptions): Promise<Store> {
+  if (url === 'memory:') return new (await import('./memory.js')).MemoryStore();
+  if (url.startsWith('lmdb:') && url.length > 'lmdb:'.length) {
+    return (await import('./lmdb.js')).LmdbStore.open(url.slice('lmdb:'.length));
+  }
+  if (/^(rediss?:\/\/|unix:|sentinel:\/\/|cluster:\/\/)./.test(url)) {
+    return (await import('./redis.js')).RedisStore.open(url, options);
+  }
+  throw new UsageError(`store "${url}": write lmdb:/DIR, redis://HOST:PORT, rediss://HOST:PORT, unix:/SOCKET or memory:`);
+}
