@@ -1,0 +1,53 @@
+/** Runs Postfix's own tools, by argument list, never by a shell, and never for longer than they may take. */
+import { spawn } from 'node:child_process';
+import { reasonOf, UnavailableError } from '../domain/errors.js';
+
+export interface RunResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Longest measured: building a hash map of a million entries took 7 s. */
+const DEFAULT_TIMEOUT_MS = 60_000;
+
+/** @throws UnavailableError when the program is missing, can't be run, or does not end in time. */
+export async function run(
+  argv: readonly string[],
+  { input = '', timeoutMs = DEFAULT_TIMEOUT_MS }: { readonly input?: string; readonly timeoutMs?: number } = {},
+): Promise<RunResult> {
+  const [program = '', ...args] = argv;
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+  const out: Buffer[] = [];
+  const err: Buffer[] = [];
+  child.stdout.on('data', (data: Buffer) => out.push(data));
+  child.stderr.on('data', (data: Buffer) => err.push(data));
+  // A tool that ends before it has read all its input is judged by its exit status.
+  child.stdin.on('error', () => undefined);
+  child.stdin.end(input);
+  let hung = false;
+  const timer = setTimeout(() => {
+    hung = true;
+    child.kill('SIGKILL');
+    // A grandchild may hold the pipes open after the tool itself is gone.
+    child.stdout.destroy();
+    child.stderr.destroy();
+  }, timeoutMs);
+  const result = await new Promise<number | Error>((resolve) => {
+    child.once('error', resolve);
+    child.once('close', (code) => resolve(code ?? 1));
+  });
+  clearTimeout(timer);
+  if (hung) throw new UnavailableError(`${program} did not end within ${timeoutMs / 1_000} s and was killed`);
+  if (result instanceof Error) {
+    const missing = (result as NodeJS.ErrnoException).code === 'ENOENT';
+    const advice = missing ? 'it is not installed, or not on PATH: install Postfix, or set postfix.postmap and postfix.postconf' : reasonOf(result);
+    throw new UnavailableError(`can't run ${program}: ${advice}`, { cause: result });
+  }
+  return { code: result, stdout: Buffer.concat(out).toString('latin1'), stderr: Buffer.concat(err).toString('latin1') };
+}
+
+/** The last line that a tool complained with, for the end of a sentence. */
+export function complaintOf({ code, stderr }: RunResult): string {
+  return stderr.trim().split('\n').at(-1) || `it ended with status ${code}`;
+}
