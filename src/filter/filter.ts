@@ -29,8 +29,9 @@ export class Filter {
   readonly rules: readonly Rule[];
   /** By program as rules name it. */
   readonly #programs: ReadonlyMap<string, Program>;
-  /** By tag as logged; tags that no rule reads are null. Bounded, since anybody on the host may log under any tag. */
-  readonly #tags = new Map<string, Program | null>();
+  /** The tags seen last, by hash. */
+  readonly #tags: (Tag | undefined)[] = Array.from({ length: TAGS }, () => undefined);
+  readonly #addresses = new Addresses();
   readonly #header = new LineHeader();
 
   private constructor(rules: readonly Rule[], programs: ReadonlyMap<string, Program>) {
@@ -86,8 +87,8 @@ export class Filter {
     const to = text.charCodeAt(lineEnd - 1) === 13 ? lineEnd - 1 : lineEnd;
     const header = this.#header;
     if (!header.read(text, from, to)) return null;
-    const program = this.#program(text.slice(header.programStart, header.programEnd));
-    if (program === null) return null;
+    const tag = this.#tag(text, header);
+    if (tag.program === null) return null;
 
     let start = header.messageStart;
     let end = to;
@@ -99,40 +100,50 @@ export class Filter {
       start += (wrapper[1] ?? '').length;
       end -= (wrapper[4] ?? '').length;
     }
-    const finding = program.find(text, from, start, end);
+    const finding = tag.program.find(text, start, end);
     if (finding === null) return null;
-    const { rule } = finding.weighed;
-    const { kind } = finding.weighed;
-    if (kind === null) return null;
-    const ip = parseAddress(finding.ip);
+    const { weighed, host, times } = finding;
+    if (weighed.kind === null) return null;
+    const ip = this.#addresses.parse(finding.ip);
     if (ip === null) return null;
     const at = clock.parse(text, header.stampStart, header.stampEnd);
     if (Number.isNaN(at)) return null;
     return {
-      kind,
-      rule: rule.name,
-      ip: own(ip),
+      kind: weighed.kind,
+      rule: weighed.rule.name,
+      ip,
       at,
-      host: finding.host === '' || finding.host === 'unknown' ? null : own(finding.host).toLowerCase(),
-      points: finding.times * repeated === 1 ? finding.weighed.points : rounded(finding.weighed.points * finding.times * repeated),
+      host: host === '' || host === 'unknown' ? null : own(host).toLowerCase(),
+      points: times * repeated === 1 ? weighed.points : rounded(weighed.points * times * repeated),
       line: own(text.slice(from, to)),
-      process: own(text.slice(header.programStart, header.processEnd)),
-      echo: rule.echo,
-      closes: rule.closes,
+      process: tag.text + own(text.slice(header.programEnd, header.processEnd)),
+      echo: weighed.rule.echo,
+      closes: weighed.rule.closes,
     };
   }
 
-  #program(tag: string): Program | null {
-    const known = this.#tags.get(tag);
-    if (known !== undefined) return known;
-    const program = this.#programs.get(tag) ?? this.#programs.get(canonicalTag(tag)) ?? null;
-    if (this.#tags.size >= MAX_TAGS) this.#tags.clear();
-    this.#tags.set(own(tag), program);
-    return program;
+  #tag(text: string, header: LineHeader): Tag {
+    const slot = header.programHash & (TAGS - 1);
+    const seen = this.#tags[slot];
+    const length = header.programEnd - header.programStart;
+    if (seen?.text.length === length && text.startsWith(seen.text, header.programStart)) return seen;
+    const logged = own(text.slice(header.programStart, header.programEnd));
+    const tag = { text: logged, program: this.#programs.get(logged) ?? this.#programs.get(canonicalTag(logged)) ?? null };
+    this.#tags[slot] = tag;
+    return tag;
   }
 }
 
-const MAX_TAGS = 1_000;
+/** A power of two. */
+const TAGS = 256;
+
+interface Tag {
+  /** As logged. */
+  readonly text: string;
+  /** Null when no rule reads its lines. */
+  readonly program: Program | null;
+}
+
 const REPEATED = 'message repeated ';
 const REPEATED_MESSAGE = /^(message repeated (\d{1,9}) times: \[ ?)(.*?)( ?\])$/;
 
@@ -171,11 +182,12 @@ class Program {
     (pattern.queued ? this.#queued : this.#plain).add(pattern, weighed);
   }
 
-  /** The first rule that matches the message `text[start, end)` of the line that begins at `from`. */
-  find(text: string, from: number, start: number, end: number): Finding | null {
+  /** The first rule that matches the message `text[start, end)`. */
+  find(text: string, start: number, end: number): Finding | null {
+    const plain = this.#plain.find(text, start, end);
+    if (plain !== null) return plain;
     const queued = queueIdEnd(text, start, end);
-    const plain = this.#plain.find(text, from, start, end);
-    return plain ?? (queued < 0 ? null : this.#queued.find(text, from, queued, end));
+    return queued < 0 ? null : this.#queued.find(text, queued, end);
   }
 }
 
@@ -205,74 +217,67 @@ class Openings {
     for (const [code, openings] of this.#byFirst.entries()) if ((first >> BigInt(code)) & 1n) openings.push(opening);
   }
 
-  find(text: string, from: number, start: number, end: number): Finding | null {
+  find(text: string, start: number, end: number): Finding | null {
     const openings = this.#byFirst[text.charCodeAt(start) & 255];
     if (openings === undefined) return null;
     for (const opening of openings) {
       if (!text.startsWith(opening.literal, start)) continue;
-      const finding = opening.find(text.slice(from, end), start - from);
+      const finding = opening.find(text.slice(start, end));
       if (finding !== null) return finding;
     }
     return null;
   }
 }
 
-/** The words before an address, the address, and the rules that differ only in what they want behind it. */
+/**
+ * The words before an address, the address, and the rules that differ only in what they want behind it: one regular
+ * expression with one empty group behind each rule's part, which tells the rule that matched.
+ */
 class Opening {
   /** Fixed text that the message begins with. */
   readonly literal: string;
-  readonly #source: string;
+  readonly #start: string;
+  readonly #ends: string[] = [];
+  readonly #rules: { readonly weighed: Weighed; readonly group: number; readonly timesGroup: number }[] = [];
   readonly #plain: boolean;
-  readonly #expression: RegExp;
-  readonly #timesGroup: number;
   readonly #hostGroup: number;
   readonly #ipGroup: number;
-  readonly #tails: { readonly expression: RegExp | null; readonly times: boolean; readonly weighed: Weighed }[] = [];
+  #groups: number;
+  #expression: RegExp | null = null;
 
   constructor(pattern: Pattern, weighed: Weighed) {
     this.literal = literalStart(pattern.head.node);
-    this.#source = pattern.head.source + pattern.addressSource;
+    this.#start = pattern.head.source + pattern.addressSource;
     this.#plain = isPlain(pattern);
-    // With free text before it, an address is the right one only together with all that stands behind it.
-    this.#expression = new RegExp(this.#plain ? this.#source : this.#source + pattern.tail.source, 'y');
     const before = pattern.head.times ? 1 : 0;
-    const addressGroups = pattern.hasHost ? 2 : 1;
     this.#hostGroup = pattern.hasHost ? before + 1 : 0;
-    this.#ipGroup = before + addressGroups;
-    this.#timesGroup = pattern.head.times ? 1 : !this.#plain && pattern.tail.times ? this.#ipGroup + 1 : 0;
+    this.#ipGroup = before + (pattern.hasHost ? 2 : 1);
+    this.#groups = this.#ipGroup;
     this.#add(pattern, weighed);
   }
 
   /** Adds a rule with the same words before the same kind of address; false when it has others. */
   take(pattern: Pattern, weighed: Weighed): boolean {
-    if (!this.#plain || pattern.head.source + pattern.addressSource !== this.#source) return false;
+    if (!this.#plain || pattern.head.source + pattern.addressSource !== this.#start) return false;
     this.#add(pattern, weighed);
     return true;
   }
 
   #add(pattern: Pattern, weighed: Weighed): void {
-    const { source, times } = pattern.tail;
-    const expression = !this.#plain || source === '' ? null : new RegExp(source, 'y');
-    this.#tails.push({ expression, times: times && this.#plain, weighed });
+    const timesGroup = pattern.tail.times ? ++this.#groups : pattern.head.times ? 1 : 0;
+    this.#ends.push(`${pattern.tail.source}()`);
+    this.#rules.push({ weighed, group: ++this.#groups, timesGroup });
+    this.#expression = null;
   }
 
-  find(line: string, start: number): Finding | null {
-    this.#expression.lastIndex = start;
-    const found = this.#expression.exec(line);
+  find(message: string): Finding | null {
+    this.#expression ??= new RegExp(`^${this.#start}(?:${this.#ends.join('|')})`);
+    const found = this.#expression.exec(message);
     if (found === null) return null;
-    const behind = start + found[0].length;
-    for (const tail of this.#tails) {
-      let counted = this.#timesGroup === 0 ? undefined : found[this.#timesGroup];
-      if (tail.expression !== null) {
-        tail.expression.lastIndex = behind;
-        if (tail.times) {
-          const groups = tail.expression.exec(line);
-          if (groups === null) continue;
-          counted = groups[1];
-        } else if (!tail.expression.test(line)) continue;
-      }
+    for (const { weighed, group, timesGroup } of this.#rules) {
+      if (found[group] === undefined) continue;
       const host = this.#hostGroup === 0 ? '' : (found[this.#hostGroup] ?? '');
-      return { weighed: tail.weighed, ip: found[this.#ipGroup] ?? '', host, times: timesOf(counted) };
+      return { weighed, ip: found[this.#ipGroup] ?? '', host, times: timesGroup === 0 ? 1 : timesOf(found[timesGroup]) };
     }
     return null;
   }
@@ -328,11 +333,37 @@ function rounded(points: number): number {
   return Math.round(points * 1e6) / 1e6;
 }
 
-const COPY = Buffer.alloc(4_096);
+/** Canonical addresses; of the IPv6 ones, whose parsing is slow, the last ones are remembered. */
+class Addresses {
+  readonly #known = new Map<string, string | null>();
 
-/** A copy: a slice of a chunk would keep all of it in memory. V8 copies slices of up to 12 characters by itself. */
+  /** Null when `text` is no address. */
+  parse(text: string): string | null {
+    if (!text.includes(':')) return parseAddress(own(text));
+    const known = this.#known.get(text);
+    if (known !== undefined) return known;
+    const kept = own(text);
+    const address = parseAddress(kept);
+    if (this.#known.size >= MAX_KNOWN_ADDRESSES) this.#known.clear();
+    this.#known.set(kept, address);
+    return address;
+  }
+}
+
+const MAX_KNOWN_ADDRESSES = 16_384;
+
+const COPY = Buffer.alloc(4_096);
+/** V8 copies slices of up to 12 characters; longer ones point into the string that they were cut from. */
+const COPIED = 12;
+
+/** A copy: a slice of a chunk would keep all of it in memory. */
 function own(text: string): string {
-  if (text.length < 13) return text;
+  if (text.length <= COPIED) return text;
+  if (text.length <= 4 * COPIED) {
+    let copy = text.slice(0, COPIED);
+    for (let at = COPIED; at < text.length; at += COPIED) copy += text.slice(at, at + COPIED);
+    return copy;
+  }
   if (text.length > COPY.length) return Buffer.from(text, 'latin1').toString('latin1');
   return COPY.toString('latin1', 0, COPY.write(text, 'latin1'));
 }

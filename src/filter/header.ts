@@ -10,6 +10,8 @@ export class LineHeader {
   programStart = 0;
   /** Behind the program's tag, before `[PID]`. */
   programEnd = 0;
+  /** Of the program's tag; not unique. */
+  programHash = 0;
   /** Behind `[PID]` if there is one. */
   processEnd = 0;
   messageStart = 0;
@@ -38,9 +40,15 @@ export class LineHeader {
     if (at <= host) return false;
 
     this.programStart = ++at;
-    while (at < to && isTag(text.charCodeAt(at))) at++;
+    let hash = 0;
+    for (; at < to; at++) {
+      const code = text.charCodeAt(at);
+      if (!isTag(code)) break;
+      hash = (hash * 31 + code) | 0;
+    }
     if (at === this.programStart) return false;
     this.programEnd = at;
+    this.programHash = hash;
     if (text.charCodeAt(at) === 91) {
       const pid = ++at;
       while (at < to && isDigit(text.charCodeAt(at))) at++;
