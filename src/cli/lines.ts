@@ -1,6 +1,6 @@
 /** Lines of a log given by name or on standard input, plain or gzip, read as they come and never held as a whole. */
 import { createReadStream, statSync } from 'node:fs';
-import { Readable } from 'node:stream';
+import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { reasonOf, UsageError } from '../domain/errors.js';
 
@@ -19,13 +19,13 @@ const KEPT_OF_LONGER = 8 * 1024;
 
 /** @throws UsageError when it does not exist or is no file. */
 export function openLog(name: string): Log {
-  if (name === '-') return { name, writtenAt: Date.now(), lines: () => linesOf(name, process.stdin) };
+  if (name === '-') return { name, writtenAt: Date.now(), lines: () => linesOf(name, () => process.stdin) };
   const stat = statOf(name);
   if (stat.isDirectory()) throw new UsageError(`${name} is a directory; name a log in it`);
   return {
     name,
     writtenAt: stat.isFile() ? stat.mtimeMs : Date.now(),
-    lines: () => linesOf(name, createReadStream(name)),
+    lines: () => linesOf(name, () => createReadStream(name)),
   };
 }
 
@@ -37,11 +37,11 @@ function statOf(name: string) {
   }
 }
 
-async function* linesOf(name: string, stream: Readable): AsyncGenerator<string> {
+async function* linesOf(name: string, open: () => Readable): AsyncGenerator<string> {
   let rest = '';
   let cutting = false;
   try {
-    for await (const chunk of unpacked(stream)) {
+    for await (const chunk of unpacked(open())) {
       const lines = (rest + chunk.toString('latin1')).split('\n');
       rest = lines.pop() ?? '';
       for (const line of lines) {
@@ -73,6 +73,10 @@ async function* unpacked(stream: Readable): AsyncGenerator<Buffer> {
     yield head;
     yield* { [Symbol.asyncIterator]: () => chunks };
   }
-  if (head.length < 2 || head[0] !== 0x1f || head[1] !== 0x8b) yield* all();
-  else yield* Readable.from(all()).compose(createGunzip()) as AsyncIterable<Buffer>;
+  if (head.length < 2 || head[0] !== 0x1f || head[1] !== 0x8b) {
+    yield* all();
+    return;
+  }
+  // What breaks in the pipeline breaks the iteration too, which tells of it.
+  yield* pipeline(Readable.from(all()), createGunzip(), () => undefined) as AsyncIterable<Buffer>;
 }

@@ -2,7 +2,7 @@
  * What reaches the person's terminal: aligned, coloured where that is wanted, and harmless. Log lines, host names and
  * reasons hold text that attackers choose, so all of it goes through `safe` or `json`.
  */
-import { styleText } from 'node:util';
+import { inspect } from 'node:util';
 
 /** Characters that steer a terminal or hide text: controls (C0, DEL, C1), bidi and zero-width ones, odd separators. */
 const STEERING = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
@@ -22,7 +22,7 @@ export function json(value: unknown, indent?: number): string {
   );
 }
 
-export type Style = Parameters<typeof styleText>[0];
+export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
 
 /** What a stream can show. */
 export interface Look {
@@ -38,7 +38,8 @@ export function lookOf(stream: { isTTY?: boolean; columns?: number }, env: NodeJ
 
 /** `text` in a style, if the stream shows any. */
 export function styled(look: Look, style: Style, text: string): string {
-  return look.colour ? styleText(style, text) : text;
+  const [on, off] = inspect.colors[style] ?? [0, 0];
+  return look.colour ? `\x1b[${on}m${text}\x1b[${off}m` : text;
 }
 
 export interface Column<Row> {

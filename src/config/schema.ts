@@ -22,7 +22,7 @@ export type Mode = (typeof MODES)[number];
 /** Where blockd keeps the access map unless `postfix.map` says otherwise; the type is Postfix's own default. */
 export const DEFAULT_MAP_PATH = '/var/lib/blockd/postfix/client_access';
 
-export const MAP_TYPES = ['hash', 'btree', 'lmdb', 'cdb', 'texthash', 'cidr'] as const;
+const MAP_TYPES = ['hash', 'btree', 'lmdb', 'cdb', 'cidr'];
 
 const NETWORK: TextRule = {
   wrong: (text) =>
@@ -51,10 +51,12 @@ const STORE_URL: TextRule = {
 };
 
 const MAP: TextRule = {
-  wrong: (text) =>
-    new RegExp(`^(${MAP_TYPES.join('|')}):/[^\\s,]+$`).test(text)
-      ? null
-      : `"${text}" is no access map: write TYPE:/ABSOLUTE/PATH with TYPE one of ${MAP_TYPES.join(', ')}`,
+  wrong: (text) => {
+    if (text.startsWith('texthash:'))
+      return 'is a texthash map, whose changes Postfix never notices: use hash, btree, lmdb or cdb';
+    if (new RegExp(`^(${MAP_TYPES.join('|')}):/[^\\s,]*[^\\s,/]$`).test(text)) return null;
+    return `"${text}" is no access map: write TYPE:/ABSOLUTE/PATH with TYPE one of ${MAP_TYPES.join(', ')}`;
+  },
   canonical: (text, base) =>
     text.replace(/^([a-z]+):(.+)$/, (_, type, path) => `${type}:${PATH.canonical?.(path, base)}`),
 };
@@ -63,8 +65,8 @@ const REPLY: TextRule = {
   wrong: (text) => {
     if (text.length > 160) return 'is too long: Postfix cuts log records; at most 160 characters';
     if (!/^[\x20-\x7e]*$/.test(text)) return 'wants printable ASCII only: it is spoken over SMTP';
-    if (!text.startsWith('Blocked until {until}')) {
-      return 'must begin with "Blocked until {until}": blockd finds its own refusals and their end by it';
+    if (!/^Blocked until \{until\}(?: |$)/.test(text)) {
+      return 'must begin with "Blocked until {until}", and a blank before more: blockd finds its own refusals and their end by it';
     }
     return null;
   },

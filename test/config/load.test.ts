@@ -112,11 +112,15 @@ describe('the config file', () => {
     ],
     [
       '[postfix]\nmap = "pcre:/etc/x"',
-      'postfix.map "pcre:/etc/x" is no access map: write TYPE:/ABSOLUTE/PATH with TYPE one of hash, btree, lmdb, cdb, texthash, cidr',
+      'postfix.map "pcre:/etc/x" is no access map: write TYPE:/ABSOLUTE/PATH with TYPE one of hash, btree, lmdb, cdb, cidr',
+    ],
+    [
+      '[postfix]\nmap = "texthash:/x"',
+      'postfix.map is a texthash map, whose changes Postfix never notices: use hash, btree, lmdb or cdb',
     ],
     [
       '[postfix]\nreply = "Go away"',
-      'postfix.reply must begin with "Blocked until {until}": blockd finds its own refusals and their end by it',
+      'postfix.reply must begin with "Blocked until {until}", and a blank before more: blockd finds its own refusals and their end by it',
     ],
     ['[metrics]\nlisten = "9717"', 'metrics.listen "9717" is no HOST:PORT, such as "127.0.0.1:9717" or "[::1]:9717"'],
     ['[report]\nmail_to = "-oQ/tmp"', 'report.mail_to "-oQ/tmp" is no mail address: write one, without a name'],
