@@ -30,15 +30,15 @@ const collect = (value: string, before: string[] = []): string[] => [...before, 
 const program = new Command('blockd')
   .description('Follows the mail log, scores what Postfix rejects, and bans in an access map; every ban ends by itself.')
   .version(version)
-  .option('--config FILE', 'the config (default: /etc/blockd/blockd.toml; without a file, the defaults)')
-  .option('--log FILE', 'mail log to follow; may be given several times', collect)
-  .option('--store URL', 'lmdb:/DIR, redis://HOST:PORT, rediss://…, unix:/SOCKET')
-  .option('--map TYPE:PATH', 'access map to publish, such as hash:/var/lib/blockd/postfix/client_access')
-  .option('--mode MODE', 'dry-run (default: nobody is refused), shadow (Postfix only logs) or enforce')
-  .option('--filters DIR', 'your own rules, over the packaged ones (default: /etc/blockd/filters)')
+  .option('--config <FILE>', 'the config (default: /etc/blockd/blockd.toml; without a file, the defaults)')
+  .option('--log <FILE>', 'mail log to follow; may be given several times', collect)
+  .option('--store <URL>', 'lmdb:/DIR, redis://HOST:PORT, rediss://…, unix:/SOCKET')
+  .option('--map <TYPE:PATH>', 'access map to publish, such as hash:/var/lib/blockd/postfix/client_access')
+  .option('--mode <MODE>', 'dry-run (default: nobody is refused), shadow (Postfix only logs) or enforce')
+  .option('--filters <DIR>', 'your own rules, over the packaged ones (default: /etc/blockd/filters)')
   .option('--once', 'read to the end of the log, publish the map, exit')
   .option('--from-start', 'read a log never seen before from its beginning (default: from its end)')
-  .option('--set KEY=VALUE', 'any config key, such as score.threshold=3; may be given several times', collect)
+  .option('--set <KEY=VALUE>', 'any config key, such as score.threshold=3; may be given several times', collect)
   .addHelpText(
     'after',
     `
@@ -53,6 +53,7 @@ Examples:
 Signals: SIGHUP reads config and rules again, SIGTERM and SIGINT end in good order.
 Exit codes: 0 done, 2 usage or config error, 3 store or Postfix unavailable.`,
   )
+  .allowExcessArguments()
   .showHelpAfterError('(blockd --help shows all options)')
   .exitOverride();
 

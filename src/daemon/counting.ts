@@ -41,6 +41,14 @@ interface LogState {
   lastLineAt: number | null;
 }
 
+/** What one commit takes. */
+interface Batch {
+  readonly events: readonly LogEvent[];
+  readonly progress: readonly Progress[];
+  /** Events from later than this are taken as of this instant. */
+  readonly at: number;
+}
+
 export class Counting {
   readonly #store: Store;
   readonly #host: string;
@@ -51,6 +59,7 @@ export class Counting {
   #filter: Filter;
   #policy: Policy;
   #events: LogEvent[] = [];
+  #batch: Batch | null = null;
   #lines = 0;
   #committedAt = 0;
   #storeAway = false;
@@ -97,26 +106,32 @@ export class Counting {
 
   /** Commits what is pending. Waits for the store as long as it takes, or until `signal`; false when it gave up. */
   async flush(signal: AbortSignal): Promise<boolean> {
-    const progress = this.#pendingProgress();
-    if (progress.length === 0) return true;
-    const events = this.#events;
-    const now = Date.now();
-    const subjects = this.#policy.subjectsOf(events);
-    const policy = this.#policy;
-    const outcome = await this.#untilStored(
-      () => this.#store.commit(subjects, (states) => ({ ...policy.judge(events, states, now), progress })),
-      signal,
-    );
-    if (outcome === null) return false;
-    this.#events = [];
-    this.#committedAt = now;
-    for (const one of progress) {
-      const log = this.#log(one.log);
-      log.progress = one;
-      log.pending = null;
+    // A batch whose answer never came may have been applied: it is sent again as it was, until it is known.
+    this.#batch ??= this.#nextBatch();
+    while (this.#batch !== null) {
+      const { events, progress, at } = this.#batch;
+      const policy = this.#policy;
+      const subjects = policy.subjectsOf(events);
+      const outcome = await this.#untilStored(
+        () => this.#store.commit(subjects, (states) => ({ ...policy.judge(events, states, at), progress })),
+        signal,
+      );
+      if (outcome === null) return false;
+      for (const one of progress) this.#log(one.log).progress = one;
+      this.#committedAt = at;
+      this.#onCommitted(outcome, events);
+      this.#batch = this.#nextBatch();
     }
-    this.#onCommitted(outcome, events);
     return true;
+  }
+
+  #nextBatch(): Batch | null {
+    const progress = this.#pendingProgress();
+    if (progress.length === 0) return null;
+    const events = this.#events;
+    this.#events = [];
+    for (const { log } of progress) this.#log(log).pending = null;
+    return { events, progress, at: Date.now() };
   }
 
   #pendingProgress(): Progress[] {

@@ -1,0 +1,333 @@
+/**
+ * One file of a log, read in whole lines from a position on: plain, or compressed by rotation.
+ * Its identity is device, inode and a hash of its first bytes: an inode alone is given to another file once it is free.
+ */
+import { createHash } from 'node:crypto';
+import { closeSync, constants, createReadStream, fstatSync, openSync, readSync, type Stats } from 'node:fs';
+import { createGunzip, constants as gzip, gunzipSync } from 'node:zlib';
+import type { FileIdentity, Position } from '../domain/position.js';
+import type { Member } from './family.js';
+import { BLOCK_BYTES, LineCutter, type Lines } from './lines.js';
+
+export type FilePosition = Extract<Position, { kind: 'file' }>;
+
+/** Time stamps and queue ids make two logs differ well before. */
+const HEAD_BYTES = 1_024;
+/** Enough for the head of any gzip file, its own header with the original's name included. */
+const PACKED_HEAD_BYTES = 8_192;
+const NEWLINE = 10;
+
+export interface LogFile {
+  readonly path: string;
+  readonly dev: number;
+  readonly ino: number;
+  /** Last change when last looked at, milliseconds. */
+  readonly changedAt: number;
+  /** Bytes behind what was taken and what waits for its newline. */
+  readonly unreadBytes: number;
+  /** When bytes were last found in it, on `performance.now()`'s clock. */
+  readonly grewAt: number;
+  /** Up to here all was taken. */
+  readonly position: FilePosition;
+  /** Goes on behind `position`, or at the end when the file is shorter; false when that is of another file. */
+  resume(position: FilePosition): boolean;
+  /** The next whole lines, null when there are none now. */
+  take(): Promise<Lines | null>;
+  /** The unfinished last line as a whole one: the file will not grow any more. */
+  finish(): Lines | null;
+  /** True once the file was found truncated or written anew: what stood in it is elsewhere or gone. */
+  readonly isTruncated: boolean;
+  close(): void;
+}
+
+/** Opens a member of a log's family; null when another file has that name by now. Throws the system's errors. */
+export function openLogFile(member: Member): LogFile | null {
+  const fd = openSync(member.path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const stats = fstatSync(fd);
+  if (stats.dev !== member.dev || stats.ino !== member.ino || !stats.isFile()) {
+    closeSync(fd);
+    return null;
+  }
+  return member.compression === 'gz' ? new GzipLogFile(member.path, fd, stats) : new PlainLogFile(member.path, fd, stats);
+}
+
+/** True when the file of `position` has the bytes of this member at its head, whatever its inode. */
+export function hasHeadOf(member: Member, { file }: FilePosition): boolean {
+  if (file.head === 0 || (member.compression ?? 'gz') !== 'gz') return false;
+  const opened = openLogFile(member);
+  if (opened === null) return false;
+  const { fingerprint, head } = file;
+  try {
+    return opened.resume({ kind: 'file', file: { ...opened, fingerprint, head }, offset: head });
+  } finally {
+    opened.close();
+  }
+}
+
+export class PlainLogFile implements LogFile {
+  readonly path: string;
+  readonly dev: number;
+  readonly ino: number;
+  readonly #fd: number;
+  readonly #cutter = new LineCutter();
+  readonly #probe = Buffer.allocUnsafe(HEAD_BYTES);
+  readonly #head = new Head();
+  #offset = 0;
+  #changedAt: number;
+  #size: number;
+  #grewAt = performance.now();
+  #isTruncated = false;
+
+  constructor(path: string, fd: number, stats: Stats) {
+    this.path = path;
+    this.#fd = fd;
+    this.dev = stats.dev;
+    this.ino = stats.ino;
+    this.#changedAt = stats.mtimeMs;
+    this.#size = stats.size;
+  }
+
+  get changedAt(): number {
+    return this.#changedAt;
+  }
+
+  get grewAt(): number {
+    return this.#grewAt;
+  }
+
+  get isTruncated(): boolean {
+    return this.#isTruncated;
+  }
+
+  get unreadBytes(): number {
+    return Math.max(0, this.#size - this.#offset - this.#cutter.pending);
+  }
+
+  get position(): FilePosition {
+    const { dev, ino } = this;
+    return { kind: 'file', file: { dev, ino, ...this.#head.identity }, offset: this.#offset, changedAt: this.#changedAt };
+  }
+
+  resume({ file, offset }: FilePosition): boolean {
+    const head = this.#readHead(Math.max(file.head, Math.min(offset, HEAD_BYTES)));
+    if (!isHeadOf(head, file)) return false;
+    this.#offset = Math.min(offset, fstatSync(this.#fd).size);
+    this.#head.set(head.subarray(0, this.#offset));
+    return true;
+  }
+
+  /** Goes on behind the last whole line. */
+  seekEnd(): void {
+    const block = Buffer.allocUnsafe(BLOCK_BYTES);
+    let end = fstatSync(this.#fd).size;
+    let newline = -1;
+    while (end > 0 && newline === -1) {
+      const start = Math.max(0, end - BLOCK_BYTES);
+      const count = readSync(this.#fd, block, 0, end - start, start);
+      newline = block.subarray(0, count).lastIndexOf(NEWLINE);
+      end = newline === -1 ? start : start + newline + 1;
+    }
+    this.#offset = end;
+    this.#head.set(this.#readHead(Math.min(end, HEAD_BYTES)));
+  }
+
+  async take(): Promise<Lines | null> {
+    return this.takeNow();
+  }
+
+  takeNow(): Lines | null {
+    for (;;) {
+      const { room } = this.#cutter;
+      const count = readSync(this.#fd, room, 0, room.length, this.#offset + this.#cutter.pending);
+      // Looked at after the read: a head still the same proves that the bytes read were not of a rewritten file.
+      if (!this.#head.isStill(this.#readHead(this.#head.length))) return this.#truncated();
+      const stats = fstatSync(this.#fd);
+      this.#changedAt = stats.mtimeMs;
+      if (stats.size < this.#offset + this.#cutter.pending) return this.#truncated();
+      this.#size = stats.size;
+      if (count === 0) return null;
+      this.#grewAt = performance.now();
+      const lines = this.#cutter.add(count);
+      if (lines !== null) return this.#counted(lines);
+    }
+  }
+
+  finish(): Lines | null {
+    const lines = this.#cutter.finish();
+    return lines === null ? null : this.#counted(lines);
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  #counted(lines: Lines): Lines {
+    this.#head.extend(lines);
+    this.#offset += lines.bytes;
+    return lines;
+  }
+
+  #truncated(): null {
+    this.#isTruncated = true;
+    return null;
+  }
+
+  #readHead(length: number): Buffer {
+    if (length === 0) return EMPTY;
+    const room = length <= HEAD_BYTES ? this.#probe : Buffer.allocUnsafe(length);
+    return room.subarray(0, readSync(this.#fd, room, 0, length, 0));
+  }
+}
+
+/** Never grows; offsets count the bytes as they were before compression. */
+class GzipLogFile implements LogFile {
+  readonly path: string;
+  readonly dev: number;
+  readonly ino: number;
+  readonly changedAt: number;
+  readonly grewAt = Number.NEGATIVE_INFINITY;
+  readonly isTruncated = false;
+  readonly #fd: number;
+  readonly #size: number;
+  readonly #cutter = new LineCutter();
+  readonly #head = new Head();
+  #offset = 0;
+  #skip = 0;
+  #stream: AsyncIterator<Buffer> | null = null;
+  #destroy: () => void = () => undefined;
+  #block: Buffer = EMPTY;
+
+  constructor(path: string, fd: number, stats: Stats) {
+    this.path = path;
+    this.#fd = fd;
+    this.dev = stats.dev;
+    this.ino = stats.ino;
+    this.changedAt = stats.mtimeMs;
+    this.#size = sizeBefore(fd, stats.size);
+  }
+
+  get unreadBytes(): number {
+    return Math.max(0, this.#size - this.#offset - this.#cutter.pending);
+  }
+
+  get position(): FilePosition {
+    const { dev, ino, changedAt } = this;
+    return { kind: 'file', file: { dev, ino, ...this.#head.identity }, offset: this.#offset, changedAt };
+  }
+
+  resume({ file, offset }: FilePosition): boolean {
+    const packed = Buffer.allocUnsafe(PACKED_HEAD_BYTES);
+    const count = readSync(this.#fd, packed, 0, packed.length, 0);
+    const head = unpackedHead(packed.subarray(0, count)).subarray(0, Math.max(file.head, Math.min(offset, HEAD_BYTES)));
+    if (!isHeadOf(head, file)) return false;
+    this.#skip = offset;
+    this.#offset = offset;
+    this.#head.set(head);
+    return true;
+  }
+
+  async take(): Promise<Lines | null> {
+    for (;;) {
+      if (this.#block.length === 0) {
+        const block = await this.#next();
+        if (block === null) return null;
+        const skipped = Math.min(this.#skip, block.length);
+        this.#skip -= skipped;
+        this.#block = block.subarray(skipped);
+      }
+      const count = this.#block.copy(this.#cutter.room);
+      this.#block = this.#block.subarray(count);
+      const lines = this.#cutter.add(count);
+      if (lines !== null) return this.#counted(lines);
+    }
+  }
+
+  finish(): Lines | null {
+    const lines = this.#cutter.finish();
+    return lines === null ? null : this.#counted(lines);
+  }
+
+  close(): void {
+    this.#destroy();
+    closeSync(this.#fd);
+  }
+
+  async #next(): Promise<Buffer | null> {
+    this.#stream ??= this.#unpack();
+    const { value, done } = await this.#stream.next();
+    return done === true ? null : value;
+  }
+
+  #unpack(): AsyncIterator<Buffer> {
+    const packed = createReadStream(this.path, { fd: this.#fd, autoClose: false, start: 0 });
+    const plain = createGunzip({ chunkSize: BLOCK_BYTES });
+    packed.on('error', (error) => plain.destroy(error));
+    this.#destroy = () => {
+      packed.destroy();
+      plain.destroy();
+    };
+    return packed.pipe(plain)[Symbol.asyncIterator]();
+  }
+
+  #counted(lines: Lines): Lines {
+    this.#head.extend(lines);
+    this.#offset += lines.bytes;
+    return lines;
+  }
+}
+
+/** The counted bytes among the first ones, which tell a file from others. */
+class Head {
+  #bytes: Buffer = EMPTY;
+  #fingerprint = fingerprintOf(EMPTY);
+
+  get length(): number {
+    return this.#bytes.length;
+  }
+
+  get identity(): Pick<FileIdentity, 'head' | 'fingerprint'> {
+    return { head: this.#bytes.length, fingerprint: this.#fingerprint };
+  }
+
+  set(bytes: Buffer): void {
+    this.#bytes = Buffer.from(bytes.subarray(0, HEAD_BYTES));
+    this.#fingerprint = fingerprintOf(this.#bytes);
+  }
+
+  isStill(bytes: Buffer): boolean {
+    return this.#bytes.equals(bytes);
+  }
+
+  /** Taken from the lines rather than read again: the file may be another one's by then. */
+  extend({ text, bytes }: Lines): void {
+    const missing = Math.min(HEAD_BYTES - this.#bytes.length, bytes);
+    if (missing === 0) return;
+    const more = text === '' ? Buffer.alloc(missing) : Buffer.from(text.slice(0, missing), 'latin1');
+    this.set(Buffer.concat([this.#bytes, more]));
+  }
+}
+
+const EMPTY = Buffer.alloc(0);
+
+function isHeadOf(bytes: Buffer, { head, fingerprint }: FileIdentity): boolean {
+  return head === 0 || (bytes.length >= head && fingerprintOf(bytes.subarray(0, head)) === fingerprint);
+}
+
+function fingerprintOf(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('base64url').slice(0, 22);
+}
+
+function unpackedHead(packed: Buffer): Buffer {
+  try {
+    return gunzipSync(packed, { finishFlush: gzip.Z_SYNC_FLUSH });
+  } catch {
+    return EMPTY;
+  }
+}
+
+/** RFC 1952: the last four bytes are the size before compression, modulo 2^32. */
+function sizeBefore(fd: number, packedSize: number): number {
+  const trailer = Buffer.alloc(4);
+  if (packedSize >= 18) readSync(fd, trailer, 0, 4, packedSize - 4);
+  return trailer.readUInt32LE();
+}
