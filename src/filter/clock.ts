@@ -4,7 +4,7 @@ const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
 const MINUTE_MS = 60_000;
 /** How far back a log may jump and still be the same pass of an hour that the end of summer time repeats. */
-const DISORDER_MS = 30 * MINUTE_MS;
+const DISORDER_MS = 5 * MINUTE_MS;
 /** Feb 29 of a log this old is still found. */
 const YEARS_BACK = 8;
 
@@ -54,7 +54,8 @@ export class LineClock {
       text.charCodeAt(from + 9) === 58 &&
       text.charCodeAt(from + 12) === 58;
     // Negated, so that NaN is refused; 60 is a leap second.
-    if (!(punctuated && month >= 0 && day >= 1 && day <= 31 && hour < 24 && minute < 60 && second <= 60)) return Number.NaN;
+    if (!(punctuated && month >= 0 && day >= 1 && day <= 31 && hour < 24 && minute < 60 && second <= 60))
+      return Number.NaN;
 
     const key = ((month * 32 + day) * 24 + hour) * 60 + minute;
     if (key !== this.#minuteKey) {

@@ -46,16 +46,18 @@ export class Filter {
     for (const name of Object.keys(points)) {
       if (names.includes(name)) continue;
       const near = nearest(name, names).map((other) => `"${other}"`);
-      throw new UsageError(`[points] "${name}": there is no such rule${near.length > 0 ? `; did you mean ${near.join(' or ')}?` : ''}`);
+      throw new UsageError(
+        `[points] "${name}": there is no such rule${near.length > 0 ? `; did you mean ${near.join(' or ')}?` : ''}`,
+      );
     }
     const programs = new Map<string, Program>();
     for (const rule of rules) {
       const weighed = weigh(rule, points[rule.name]);
       const pattern = parseRulePattern(rule.pattern, options.reply ?? DEFAULT_REPLY);
       for (const name of rule.program) {
-        let program = programs.get(name);
-        if (program === undefined) programs.set(name, (program = new Program()));
+        const program = programs.get(name) ?? new Program();
         program.add(pattern, weighed);
+        programs.set(name, program);
       }
     }
     return new Filter(rules, programs);
@@ -128,7 +130,10 @@ export class Filter {
     const length = header.programEnd - header.programStart;
     if (seen?.text.length === length && text.startsWith(seen.text, header.programStart)) return seen;
     const logged = own(text.slice(header.programStart, header.programEnd));
-    const tag = { text: logged, program: this.#programs.get(logged) ?? this.#programs.get(canonicalTag(logged)) ?? null };
+    const tag = {
+      text: logged,
+      program: this.#programs.get(logged) ?? this.#programs.get(canonicalTag(logged)) ?? null,
+    };
     this.#tags[slot] = tag;
     return tag;
   }
@@ -277,7 +282,12 @@ class Opening {
     for (const { weighed, group, timesGroup } of this.#rules) {
       if (found[group] === undefined) continue;
       const host = this.#hostGroup === 0 ? '' : (found[this.#hostGroup] ?? '');
-      return { weighed, ip: found[this.#ipGroup] ?? '', host, times: timesGroup === 0 ? 1 : timesOf(found[timesGroup]) };
+      return {
+        weighed,
+        ip: found[this.#ipGroup] ?? '',
+        host,
+        times: timesGroup === 0 ? 1 : timesOf(found[timesGroup]),
+      };
     }
     return null;
   }

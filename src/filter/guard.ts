@@ -3,13 +3,12 @@
  * than the line. Both are decided on the pattern's position automaton (Glushkov), not by trying lines.
  */
 import type { Pattern } from './rule.js';
-import { charOf, type CharSet, DIGITS, type Node, PatternError, type Parsed, WORD } from './syntax.js';
+import { type CharSet, charOf, DIGITS, type Node, type Parsed, PatternError, WORD } from './syntax.js';
 
 /** @throws PatternError with the reason, as the end of a sentence about the pattern. */
 export function guard(pattern: Pattern): void {
   guardAddress(pattern);
-  const parts: Node[] = [pattern.head.node, pattern.address.node, pattern.tail.node];
-  guardTime({ type: 'sequence', items: parts });
+  guardTime({ type: 'sequence', items: [pattern.head.node, pattern.address.node, pattern.tail.node] });
 }
 
 /* Whose address is it? */
@@ -39,7 +38,9 @@ function guardAddress(pattern: Pattern): void {
 const PLAIN: CharSet = WORD | charOf('.') | charOf('-') | charOf('+') | charOf('/');
 const QUOTES: CharSet = ['<', '"', "'", '(', '=', '{', '`'].reduce((set, char) => set | charOf(char), 0n);
 const ADDRESS_CHARS: CharSet =
-  DIGITS | charOf(':') | ['a', 'b', 'c', 'd', 'e', 'f', 'A', 'B', 'C', 'D', 'E', 'F'].reduce((set, char) => set | charOf(char), 0n);
+  DIGITS |
+  charOf(':') |
+  ['a', 'b', 'c', 'd', 'e', 'f', 'A', 'B', 'C', 'D', 'E', 'F'].reduce((set, char) => set | charOf(char), 0n);
 
 /** Why the words before the address may hold a client's text; null when they can't. */
 function wordDoubt(node: Node): string | null {
@@ -49,7 +50,8 @@ function wordDoubt(node: Node): string | null {
     switch (part.type) {
       case 'set': {
         const free = variable || !isSingle(part.set);
-        if (free && (part.set & ~PLAIN) !== 0n) doubt ??= `lets a variable part before the address match ${show(part.set & ~PLAIN)}`;
+        if (free && (part.set & ~PLAIN) !== 0n)
+          doubt ??= `lets a variable part before the address match ${show(part.set & ~PLAIN)}`;
         else if (free && (part.set & ~DIGITS) !== 0n && (previous & QUOTES) !== 0n) {
           doubt ??= `has a variable part behind ${show(previous & QUOTES)}, where a client's text may stand, before the address`;
         }
@@ -123,20 +125,28 @@ function canSwallow(part: Parsed, literal: readonly CharSet[]): boolean {
  */
 function guardTime(node: Node): void {
   for (const look of looksIn(node)) guardTime(look);
-  const { positions } = automaton(node);
-  const loops = loopsOf(positions);
-  for (const [index, loop] of loops) {
-    if (hasTwoReadings(positions, index, loop)) throw new PatternError('repeats a part that can match the same text in two ways');
-  }
-  for (const [first, firstLoop] of loops) {
-    for (const [second, secondLoop] of loops) {
-      if (first !== second && hasFloatingBorder(positions, firstLoop, secondLoop)) {
-        throw new PatternError(
-          `has two repeated parts that can match the same text (${showLoop(positions, firstLoop)} and ${showLoop(positions, secondLoop)}), so that a long line could take very long`,
-        );
-      }
+  const { positions, loops } = automaton(node);
+  for (const loop of loops) {
+    if (loop.size > 1 && hasTwoReadings(positions, Math.min(...loop), loop)) {
+      throw new PatternError('repeats a part that can match the same text in two ways');
     }
   }
+  const chars = loops.map((loop) => charsOf(positions, loop));
+  for (const [i, first] of loops.entries()) {
+    for (const [j, second] of loops.entries()) {
+      if (j <= i || ((chars[i] ?? 0n) & (chars[j] ?? 0n)) === 0n || !hasFloatingBorder(positions, first, second))
+        continue;
+      throw new PatternError(
+        `has two repeated parts that can match the same text (${show(chars[i] ?? 0n)} and ${show(chars[j] ?? 0n)}), so that a long line could take very long`,
+      );
+    }
+  }
+}
+
+interface Automaton {
+  readonly positions: readonly Position[];
+  /** Positions that can reach each other, loop by loop, in the order of the pattern. */
+  readonly loops: readonly ReadonlySet<number>[];
 }
 
 interface Position {
@@ -153,8 +163,9 @@ interface Fragment {
 /** From here on a bounded repetition is treated as if it had no bound. */
 const MANY = 10;
 
-function automaton(root: Node): { positions: Position[] } {
+function automaton(root: Node): Automaton {
   const positions: Position[] = [];
+  let loops: Set<number>[] = [];
   const join = (from: readonly number[], to: readonly number[]): boolean => {
     let twice = false;
     for (const index of from) {
@@ -195,16 +206,19 @@ function automaton(root: Node): { positions: Position[] } {
         };
       }
       case 'repeat':
-        return node.max - node.min >= MANY ? endless(node.item) : counted(node.item, node.min, node.max);
+        return node.max - node.min >= MANY ? endless(node.item, node.min) : counted(node.item, node.min, node.max);
       default:
         return { nullable: true, first: [], last: [] };
     }
   };
-  const endless = (item: Node): Fragment => {
+  const endless = (item: Node, min: number): Fragment => {
+    const start = positions.length;
     const part = build(item);
+    const loop = new Set([...positions.keys()].slice(start));
+    loops = [...loops.filter((inner) => !isWithin(inner, loop)), loop];
     if (part.nullable) throw new PatternError('repeats a part that can match nothing');
     if (join(part.last, part.first)) throw new PatternError('nests one repetition directly in another');
-    return { ...part, nullable: true };
+    return { ...part, nullable: min === 0 };
   };
   const counted = (item: Node, min: number, max: number): Fragment => {
     if (max > 1_000) throw new PatternError('repeats a part more than 1,000 times');
@@ -212,7 +226,12 @@ function automaton(root: Node): { positions: Position[] } {
     return sequence(copies.map((copy, index) => (index < min ? copy : { ...copy, nullable: true })));
   };
   build(root);
-  return { positions };
+  return { positions, loops };
+}
+
+function isWithin(inner: ReadonlySet<number>, outer: ReadonlySet<number>): boolean {
+  for (const index of inner) return outer.has(index);
+  return true;
 }
 
 function looksIn(node: Node): Node[] {
@@ -228,31 +247,6 @@ function looksIn(node: Node): Node[] {
     default:
       return [];
   }
-}
-
-/** One entry a loop: a position on it → all positions that can reach each other with it. */
-function loopsOf(positions: readonly Position[]): Map<number, Set<number>> {
-  const reach = positions.map((_, start) => {
-    const seen = new Set<number>();
-    const open = [start];
-    for (let index = open.pop(); index !== undefined; index = open.pop()) {
-      for (const next of positions[index]?.follow ?? []) {
-        if (seen.has(next)) continue;
-        seen.add(next);
-        open.push(next);
-      }
-    }
-    return seen;
-  });
-  const loops = new Map<number, Set<number>>();
-  const placed = new Set<number>();
-  for (const index of positions.keys()) {
-    if (placed.has(index) || !reach[index]?.has(index)) continue;
-    const loop = new Set([...(reach[index] ?? [])].filter((other) => reach[other]?.has(index)));
-    for (const member of loop) placed.add(member);
-    loops.set(index, loop);
-  }
-  return loops;
 }
 
 /** Walks several positions in step over one common text; true when `goal` is reached after at least one character. */
@@ -301,7 +295,8 @@ function hasFloatingBorder(
 ): boolean {
   for (const p of firstLoop) {
     for (const q of secondLoop) {
-      if (walk(positions, [p, p, q], [firstLoop, null, secondLoop], ([a, b, c]) => a === p && b === q && c === q)) return true;
+      if (walk(positions, [p, p, q], [firstLoop, null, secondLoop], ([a, b, c]) => a === p && b === q && c === q))
+        return true;
     }
   }
   return false;
@@ -311,8 +306,10 @@ function isSingle(set: CharSet): boolean {
   return set !== 0n && (set & (set - 1n)) === 0n;
 }
 
-function showLoop(positions: readonly Position[], loop: ReadonlySet<number>): string {
-  return [...loop].map((index) => show(positions[index]?.set ?? 0n)).join('');
+function charsOf(positions: readonly Position[], loop: ReadonlySet<number>): CharSet {
+  let chars = 0n;
+  for (const index of loop) chars |= positions[index]?.set ?? 0n;
+  return chars;
 }
 
 /** Up to three characters of the set, quoted. */
@@ -324,7 +321,12 @@ function show(set: CharSet): string {
     if ((set >> BigInt(code)) & 1n && !chars.includes(char)) chars.push(char);
   }
   if (chars.length === 0) return 'characters that are not printable';
-  return chars.slice(0, 3).map((char) => `"${char}"`).join(', ') + (chars.length > 3 ? ', …' : '');
+  return (
+    chars
+      .slice(0, 3)
+      .map((char) => `"${char}"`)
+      .join(', ') + (chars.length > 3 ? ', …' : '')
+  );
 }
 
 const SHOWN_FIRST = [91, 60, 58, 32];

@@ -21,7 +21,10 @@ export function loadRules(packagedDir: string, overrideDir: string | null): Rule
   const overriding = overrideDir === null || !existsSync(overrideDir) ? [] : readDirectory(overrideDir);
   const changed = new Map(overriding.map((rule) => [rule.name, rule]));
   const known = new Set(packaged.map((rule) => rule.name));
-  return [...overriding.filter((rule) => !known.has(rule.name)), ...packaged.map((rule) => changed.get(rule.name) ?? rule)];
+  return [
+    ...overriding.filter((rule) => !known.has(rule.name)),
+    ...packaged.map((rule) => changed.get(rule.name) ?? rule),
+  ];
 }
 
 /** The directory of the packaged rule files, beside `src/` or `dist/`. */
@@ -50,7 +53,8 @@ export function parseRules(text: string, file: string): Rule[] {
     const place = `${file}, rule "${rule.name}"`;
     if (names.has(rule.name)) throw new UsageError(`${place}: is there twice; give each rule its own name`);
     names.add(rule.name);
-    if (rule.kind === 'offense' && rule.points === undefined) throw new UsageError(`${place}: wants points; an offense without any counts nothing`);
+    if (rule.kind === 'offense' && rule.points === undefined)
+      throw new UsageError(`${place}: wants points; an offense without any counts nothing`);
     try {
       guard(parseRulePattern(rule.pattern, ANY_REPLY));
     } catch (error) {
@@ -70,12 +74,19 @@ const sampleSchema = z.strictObject({
   points: z.number().min(0).optional(),
 });
 
-const programSchema = z.string().regex(/^[\w.-]+(?:\/[\w.-]+)*$/, 'wants a program as it tags its lines, such as "postfix/smtpd"');
+const programSchema = z
+  .string()
+  .regex(/^[\w.-]+(?:\/[\w.-]+)*$/, 'wants a program as it tags its lines, such as "postfix/smtpd"');
 
 const fileSchema = z.strictObject({
   rule: z.array(
     z.strictObject({
-      name: z.string().regex(/^[a-z0-9]+(?:[/-][a-z0-9]+)*$/, 'wants lower-case words joined by "/" and "-", such as "postfix/relay-denied"'),
+      name: z
+        .string()
+        .regex(
+          /^[a-z0-9]+(?:[/-][a-z0-9]+)*$/,
+          'wants lower-case words joined by "/" and "-", such as "postfix/relay-denied"',
+        ),
       kind: z.enum(['offense', 'accepted', 'authenticated', 'refused', 'closed']),
       points: z.number().min(0).max(1_000).optional(),
       program: z.union([programSchema.transform((program) => [program]), z.array(programSchema).min(1)]),
@@ -101,7 +112,10 @@ function readDirectory(directory: string): Rule[] {
   const first = new Map<string, Rule>();
   for (const rule of rules) {
     const earlier = first.get(rule.name);
-    if (earlier !== undefined) throw new UsageError(`${rule.file}, rule "${rule.name}": is also in ${earlier.file}; give each rule its own name`);
+    if (earlier !== undefined)
+      throw new UsageError(
+        `${rule.file}, rule "${rule.name}": is also in ${earlier.file}; give each rule its own name`,
+      );
     first.set(rule.name, rule);
   }
   return rules;

@@ -33,9 +33,9 @@ export interface Pattern {
   readonly head: Parsed;
   readonly address: Parsed;
   readonly tail: Parsed;
-  /** With `client`, the first group of `addressSource` is the host name, the second the address; else the first is the address. */
-  readonly hasHost: boolean;
+  /** `address` with its groups: the host name, if `hasHost`, and the address. */
   readonly addressSource: string;
+  readonly hasHost: boolean;
   /** Does the head begin with `{qid}: `? Then `head` is what follows it. */
   readonly queued: boolean;
 }
@@ -46,7 +46,8 @@ export interface Pattern {
  */
 export function parseRulePattern(text: string, reply: string): Pattern {
   const addresses = text.match(/\{(?:client|ip)\}/g) ?? [];
-  if (addresses.length !== 1) throw new PatternError('wants exactly one of {client} and {ip}, the address that the line is about');
+  if (addresses.length !== 1)
+    throw new PatternError('wants exactly one of {client} and {ip}, the address that the line is about');
   const at = text.search(/\{(?:client|ip)\}/);
   const hasHost = text.startsWith('{client}', at);
   const before = text.slice(0, at).replace(/^\^/, '');
@@ -54,8 +55,10 @@ export function parseRulePattern(text: string, reply: string): Pattern {
   const place = hasHost ? CLIENT : ADDRESS;
   const partOf = (part: string, where: string): Parsed => {
     const expanded = expand(part, reply);
-    const problem = balanceProblem(expanded);
-    if (problem) throw new PatternError(`has its address inside of a group, or an alternative "|" outside of one, ${where} the address`);
+    if (!isWhole(expanded))
+      throw new PatternError(
+        `has its address inside of a group, or an alternative "|" outside of one, ${where} the address`,
+      );
     return parsePattern(expanded);
   };
   return {
@@ -102,8 +105,8 @@ const REPLY_PARTS: Record<string, string | undefined> = {
   '{reason}': '[^{}]*',
 };
 
-/** Are there unclosed groups, or alternatives outside of groups? */
-function balanceProblem(text: string): boolean {
+/** Are all groups closed, and all alternatives inside of groups? */
+function isWhole(text: string): boolean {
   let depth = 0;
   let inClass = false;
   for (let i = 0; i < text.length; i++) {
@@ -112,8 +115,8 @@ function balanceProblem(text: string): boolean {
     else if (inClass) inClass = char !== ']';
     else if (char === '[') inClass = true;
     else if (char === '(') depth++;
-    else if (char === ')' && --depth < 0) return true;
-    else if (char === '|' && depth === 0) return true;
+    else if (char === ')' && --depth < 0) return false;
+    else if (char === '|' && depth === 0) return false;
   }
-  return depth !== 0;
+  return depth === 0;
 }

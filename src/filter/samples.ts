@@ -18,7 +18,8 @@ export function runSamples(rules: readonly Rule[]): SampleProblem[] {
   const filter = Filter.compile(rules);
   const problems: SampleProblem[] = [];
   for (const rule of rules) {
-    const report = (line: string, problem: string) => problems.push({ rule: rule.name, file: rule.file, line, problem });
+    const report = (line: string, problem: string) =>
+      problems.push({ rule: rule.name, file: rule.file, line, problem });
     // A rule turned off in its file matches nothing, and so has no samples to keep.
     if (rule.kind === 'offense' && rule.points === 0) continue;
     for (const sample of rule.matches) {

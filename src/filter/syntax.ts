@@ -92,7 +92,12 @@ class Parser {
       return { type: 'repeat', item, min: all[0] === '+' ? 1 : 0, max: all[0] === '?' ? 1 : Number.POSITIVE_INFINITY };
     }
     const min = Number(least);
-    return { type: 'repeat', item, min, max: range === undefined ? min : most ? Number(most) : Number.POSITIVE_INFINITY };
+    return {
+      type: 'repeat',
+      item,
+      min,
+      max: range === undefined ? min : most ? Number(most) : Number.POSITIVE_INFINITY,
+    };
   }
 
   #atom(): Node {
@@ -195,7 +200,8 @@ class Parser {
   }
 
   #literal(char: string): CharSet {
-    if (char.charCodeAt(0) > 255) throw new PatternError(`holds "${char}": log lines are read as bytes, write \\xHH for each`);
+    if (char.charCodeAt(0) > 255)
+      throw new PatternError(`holds "${char}": log lines are read as bytes, write \\xHH for each`);
     return charOf(char);
   }
 
