@@ -5,8 +5,8 @@
  */
 import type { LogEvent, Match } from '../domain/event.js';
 
-/** Offenses of one session that count fully; ten recipients in one transaction still reach a threshold of 5. */
-const FULL_OFFENSES = 4;
+/** Offenses of one session that count fully; a probe of many recipients still reaches a threshold of 5. */
+const FULL_OFFENSES = 5;
 const BEYOND_FACTOR = 0.25;
 /** Our own refusals of one session that earn points: one client's one visit, however many recipients it names. */
 const FULL_REFUSALS = 1;

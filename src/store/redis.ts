@@ -57,7 +57,7 @@ export class RedisStore implements Store {
     try {
       const ready = new Promise<void>((done) => client.once('ready', () => done()));
       const failed = client.connect().then(() => client.ping());
-      await Promise.race([Promise.all([ready, failed]), sleep(CONNECT_MS + 500).then(() => Promise.reject(new Error('no answer')))]);
+      await Promise.race([Promise.all([ready, failed]), sleep(CONNECT_MS + 500, undefined, { ref: false }).then(() => Promise.reject(new Error('no answer')))]);
     } catch (error) {
       client.disconnect();
       const reason = lastError ?? error;

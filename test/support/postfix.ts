@@ -1,0 +1,140 @@
+/** A real Postfix of the test's own: own configuration, queue and log under /tmp, on a loopback port. */
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+
+const exec = promisify(execFile);
+
+export interface LabPostfix {
+  readonly port: number;
+  readonly configDirectory: string;
+  readonly logFile: string;
+  /** Access map as main.cf names it, without type. Its folder and an empty map are there. */
+  readonly mapPath: string;
+  /** `postfix reload`. */
+  reload(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Needs root; master(8) starts its services as their own users. */
+export async function startPostfix(options: { readonly mapType: string }): Promise<LabPostfix> {
+  if (process.getuid?.() !== 0) throw new Error('these tests start a Postfix of their own, and that needs root');
+  if (!existsSync('/usr/sbin/postfix')) throw new Error('these tests need Postfix: apt-get install postfix');
+  const root = await mkdtemp(join(tmpdir(), 'blockd-postfix-'));
+  await chmod(root, 0o755);
+  const folder = (name: string) => join(root, name);
+  const configDirectory = folder('etc');
+  const mapPath = folder('map/client_access');
+  const logFile = folder('log/mail.log');
+  const port = await freePort();
+  for (const name of ['etc', 'queue', 'data', 'map', 'log']) await mkdir(folder(name), { mode: 0o755 });
+  const postfixUid = Number((await exec('id', ['-u', 'postfix'])).stdout);
+  await chown(folder('data'), postfixUid, -1);
+
+  const { mapType } = options;
+  const main = {
+    compatibility_level: '3.6',
+    queue_directory: folder('queue'),
+    data_directory: folder('data'),
+    maillog_file: logFile,
+    maillog_file_prefixes: root,
+    myhostname: 'mx.lab.example',
+    mydestination: 'lab.example',
+    inet_interfaces: '127.0.0.1',
+    inet_protocols: 'all',
+    mynetworks: '127.0.0.0/8',
+    local_recipient_maps: 'inline:{ok1=1,ok2=1}',
+    local_transport: 'discard:',
+    default_transport: 'discard:',
+    smtpd_authorized_xclient_hosts: '127.0.0.0/8',
+    smtpd_client_restrictions: `check_client_access ${mapType}:${mapPath}, check_client_access cidr:${mapPath}.cidr`,
+    smtpd_relay_restrictions: 'reject_unauth_destination',
+    smtpd_recipient_restrictions: '',
+    smtpd_error_sleep_time: '0',
+    smtpd_client_connection_rate_limit: '0',
+    smtpd_client_connection_count_limit: '0',
+    smtpd_peername_lookup: 'no',
+    strict_mime_encoding_domain: 'no',
+    alias_maps: '',
+    alias_database: '',
+    // Two private instances on one machine must not share a lock or a socket.
+    multi_instance_enable: 'no',
+  };
+  await writeFile(
+    join(configDirectory, 'main.cf'),
+    `${Object.entries(main)
+      .map(([key, value]) => `${key} = ${value}`)
+      .join('\n')}\n`,
+  );
+  await writeFile(
+    join(configDirectory, 'master.cf'),
+    [
+      `127.0.0.1:${port} inet n - n - 20 smtpd`,
+      'postlog unix-dgram n - n - 1 postlogd',
+      'cleanup unix n - n - 0 cleanup',
+      'qmgr unix n - n 300 1 qmgr',
+      'rewrite unix - - n - - trivial-rewrite',
+      'bounce unix - - n - 0 bounce',
+      'defer unix - - n - 0 bounce',
+      'trace unix - - n - 0 bounce',
+      'verify unix - - n - 1 verify',
+      'error unix - - n - - error',
+      'retry unix - - n - - error',
+      'discard unix - - n - - discard',
+      'anvil unix - - n - 1 anvil',
+      '',
+    ].join('\n'),
+  );
+  // Both tables must be there before a smtpd opens them: one that found none goes on without.
+  await writeFile(mapPath, '');
+  await writeFile(`${mapPath}.cidr`, '');
+  await exec('postmap', ['-c', configDirectory, `${mapType}:${mapPath}`]);
+  const postfix = (...args: string[]) => exec('postfix', ['-c', configDirectory, ...args]);
+  await postfix('start');
+  await untilListening(port, logFile);
+  return {
+    port,
+    configDirectory,
+    logFile,
+    mapPath,
+    reload: async () => {
+      await postfix('reload');
+    },
+    stop: async () => {
+      await postfix('stop').catch(() => undefined);
+      await rm(root, { recursive: true, force: true });
+    },
+  };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (address === null || typeof address === 'string') throw new Error('no free port');
+  return address.port;
+}
+
+async function untilListening(port: number, logFile: string): Promise<void> {
+  const { connect } = await import('node:net');
+  for (let tries = 0; tries < 100; tries++) {
+    const open = await new Promise<boolean>((resolve) => {
+      const socket = connect(port, '127.0.0.1');
+      socket.once('data', () => {
+        socket.end('QUIT\r\n');
+        resolve(true);
+      });
+      socket.once('error', () => resolve(false));
+      socket.setTimeout(2_000, () => socket.destroy(new Error('no greeting')));
+    });
+    if (open) return;
+    await sleep(100);
+  }
+  throw new Error(`Postfix does not answer on port ${port}:\n${await readFile(logFile, 'utf8').catch(() => 'no log')}`);
+}
