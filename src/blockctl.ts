@@ -28,4 +28,6 @@ try {
     );
   }
 }
-await output.flush();
+await output.finish();
+// The answer is out: no timer or connection that is still winding down shall keep the person waiting.
+process.exit();

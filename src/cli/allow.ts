@@ -14,10 +14,12 @@ export async function allow(text: string, context: Context): Promise<ExitCode> {
     const { store, now } = desk;
     const { output, globals } = context;
     const people = (await store.allowed()).map((one) => one.entry);
+    const known = people.includes(entry);
     const policy = await desk.policyWith([...people, entry]);
     const subjects = (await store.bans(now)).filter((ban) => isNowAllowed(policy, ban)).map((ban) => ban.subject);
     const outcome = await store.commit(subjects, (states) => {
       const verdict = policy.releaseProtected(subjects, states, now);
+      if (known) return verdict;
       return {
         ...verdict,
         allow: [{ entry, at: now }],
@@ -33,9 +35,7 @@ export async function allow(text: string, context: Context): Promise<ExitCode> {
       return 0;
     }
     await output.line(
-      people.includes(entry)
-        ? `${entry} was already never banned`
-        : `${entry} is never banned from now on${alsoNamed(entry)}`,
+      known ? `${entry} was already never banned` : `${entry} is never banned from now on${alsoNamed(entry)}`,
     );
     for (const subject of released) await output.line(`Released ${subject}`);
     return 0;

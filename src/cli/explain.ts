@@ -23,7 +23,7 @@ import { readable } from './logtext.js';
 import { bannerOf } from './mode.js';
 import type { Output } from './output.js';
 import { subjectFrom } from './subject.js';
-import { cut, type Style, safe, styled } from './terminal.js';
+import { type Style, safe, styled } from './terminal.js';
 
 export async function explain(text: string, context: Context): Promise<ExitCode> {
   return atDesk(context, { create: false }, async (desk) => {
@@ -114,19 +114,27 @@ async function print(facts: Facts, output: Output): Promise<void> {
   if (banner !== null) await output.line(styled(look, 'yellow', banner));
   await output.line(styled(look, 'bold', subject) + (state.host === null ? '' : `  ${safe(state.host)}`));
   await output.line(name('ban') + banSentence(facts, (style, text) => styled(look, style, text)));
+  if (ban !== null) {
+    await output.line(
+      `${name('since')}${localTime(ban.since)} (${roughly(ban.since, now)}), by ${BANNED_BY[ban.by]}: ${safe(ban.reason)}`,
+    );
+  }
   if (protectedWhy !== null)
     await output.line(`${name('protected')}${styled(look, 'green', 'never banned')}: ${safe(protectedWhy)}`);
   await output.line(name('score') + scoreSentence(facts));
   await output.line(name('offenses') + String(state.offenses));
   await output.line(name('strikes') + strikesSentence(facts));
-  if (ban !== null) await output.line(`${name('refused')}${plural(ban.refused, 'time')} since the ban began`);
+  if (ban !== null)
+    await output.line(
+      `${name('refused')}${desk.dryRun ? 'would have been ' : ''}${plural(ban.refused, 'time')} since then`,
+    );
   if (evidence.length > 0) {
     await output.line(`\n${styled(look, 'bold', `Last lines that scored (${evidence.length})`)}`);
     for (const one of evidence) {
       await output.line(
         `  ${localTime(one.at)}  ${`+${rounded(one.points)}`.padStart(5)}  ${styled(look, 'cyan', safe(one.rule))}`,
       );
-      await output.line(styled(look, 'dim', cut(`    ${safe(readable(one.line))}`, look.width)));
+      await output.line(styled(look, 'dim', `    ${safe(readable(one.line))}`));
     }
   }
   const releases = releasesOf(state, now);
@@ -144,8 +152,7 @@ function banSentence({ desk, subject, ban }: Facts, style: (style: Style, text: 
   const { now, dryRun } = desk;
   const whose = ban.subject === subject ? '' : ` with its network ${ban.subject}`;
   const head = dryRun ? style('yellow', `would be banned${whose}`) : style('red', `banned${whose}`);
-  const time = `until ${localTime(ban.until)} (${relative(ban.until, now)}), since ${localTime(ban.since)} (${roughly(ban.since, now)})`;
-  return `${head} ${time}, by ${BANNED_BY[ban.by]}: ${safe(ban.reason)}`;
+  return `${head} until ${localTime(ban.until)} (${relative(ban.until, now)})`;
 }
 
 function scoreSentence({ desk, policy, score, threshold, state, ban }: Facts): string {

@@ -20,13 +20,22 @@ export function relative(at: number, now: number): string {
   return at < now ? `${formatDuration(distance)} ago` : `in ${formatDuration(distance)}`;
 }
 
-/** The same in its largest unit alone: a column of a table holds it. */
+/** The same in one rounded number, for a column of a table: `85 min ago`, `in 2 h`. */
 export function roughly(at: number, now: number): string {
   const distance = Math.abs(at - now);
   if (distance < 1_000) return 'now';
-  const words = formatDuration(distance).split(' ').slice(0, 2).join(' ');
+  const [, ms, unit] = ROUGH.find(([below]) => distance < below) ?? ROUGH[3];
+  const words = `${Math.round(distance / ms)} ${unit}`;
   return at < now ? `${words} ago` : `in ${words}`;
 }
+
+/** Up to which distance which unit tells enough. */
+const ROUGH = [
+  [90_000, 1_000, 's'],
+  [90 * 60_000, 60_000, 'min'],
+  [36 * 3_600_000, 3_600_000, 'h'],
+  [Number.POSITIVE_INFINITY, 86_400_000, 'd'],
+] as const;
 
 /** Local time, as the logs of this host have it. */
 export function localTime(at: number): string {

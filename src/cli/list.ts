@@ -58,7 +58,7 @@ function columnsOf({ now }: Desk, all: boolean): Column<Row>[] {
   const dimmed = ({ released }: Row) => (released === null ? undefined : 'dim');
   const columns: (Column<Row> | false)[] = [
     { title: 'SUBJECT', text: ({ ban }) => ban.subject, style: ({ released }) => (released === null ? 'cyan' : 'dim') },
-    { title: 'HOST', text: ({ ban }) => ban.host ?? '-', least: 8, style: dimmed },
+    { title: 'HOST', text: ({ ban }) => ban.host ?? '-', least: 12, spare: 1, style: dimmed },
     { title: 'SINCE', text: ({ ban }) => roughly(ban.since, now), style: dimmed },
     { title: 'ENDS', text: ({ ban, released }) => roughly(released?.at ?? ban.until, now), style: dimmed },
     all && { title: 'HOW', text: ({ released }) => (released === null ? 'active' : released.how), style: dimmed },
@@ -66,11 +66,12 @@ function columnsOf({ now }: Desk, all: boolean): Column<Row>[] {
       title: 'STRIKES',
       text: ({ ban }) => String(rounded(Math.round(ban.strikes * 10) / 10)),
       right: true,
+      spare: 3,
       style: dimmed,
     },
     { title: 'REFUSED', text: ({ ban }) => String(ban.refused), right: true, style: dimmed },
-    { title: 'BY', text: ({ ban }) => ban.by, style: dimmed },
-    { title: 'REASON', text: ({ ban }) => ban.reason, least: 12, style: dimmed },
+    { title: 'BY', text: ({ ban }) => ban.by, spare: 2, style: dimmed },
+    { title: 'REASON', text: ({ ban }) => ban.reason, least: 16, style: dimmed },
   ];
   return columns.filter((column) => column !== false);
 }

@@ -47,6 +47,13 @@ export class Output {
     if (text !== '' && !this.#stdout.write(text)) await once(this.#stdout, 'drain');
   }
 
+  /** Resolves when all that was printed has left the program. */
+  async finish(): Promise<void> {
+    await this.flush();
+    for (const stream of [this.#stdout, this.#stderr])
+      await new Promise<void>((done) => stream.write('', () => done()));
+  }
+
   /** A sentence about the answer, for a person; it may hold text of others. */
   notice(sentence: string): void {
     this.#stderr.write(`blockctl: ${safe(sentence)}\n`);

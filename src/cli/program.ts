@@ -113,7 +113,8 @@ Examples:
   blockctl allow customer.example                 never again
   blockctl test /var/log/mail.log                 what the rules see
 
-Exit codes: 0 done, 1 the answer is no, 2 usage or config error, 3 store or Postfix unavailable.`;
+Exit codes: 0 done, 1 the answer is no, 2 usage or config error,
+            3 store or Postfix unavailable.`;
 
 function collect(value: string, before: readonly string[] = []): string[] {
   return [...before, value];

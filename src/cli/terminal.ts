@@ -49,32 +49,23 @@ export interface Column<Row> {
   readonly right?: boolean;
   /** May be cut down to this many characters when the terminal is narrow; others keep their width. */
   readonly least?: number;
+  /** Left out, the highest rank first, where the others would not fit. */
+  readonly spare?: number;
   readonly style?: (row: Row) => Style | undefined;
 }
 
 /** An aligned table with a heading line, cut to the width of the terminal. */
 export function table<Row>(look: Look, columns: readonly Column<Row>[], rows: readonly Row[]): string {
-  const cells = rows.map((row) => columns.map((column) => safe(column.text(row))));
-  const widths = columns.map((column, i) =>
-    Math.max(column.title.length, ...cells.map((cell) => lengthOf(cell[i] ?? ''))),
-  );
-  fit(widths, columns, look.width);
-  const heading = line(
-    look,
-    columns.map((column, i) => ({ text: column.title, width: widths[i] ?? 0, right: column.right, style: 'bold' })),
-  );
-  const body = rows.map((row, r) =>
-    line(
-      look,
-      columns.map((column, i) => ({
-        text: cells[r]?.[i] ?? '',
-        width: widths[i] ?? 0,
-        right: column.right,
-        style: column.style?.(row),
-      })),
-    ),
-  );
-  return `${[heading, ...body].join('\n')}\n`;
+  const all = columns.map((column): Laid<Row> => {
+    const texts = rows.map((row) => safe(column.text(row)));
+    return { column, texts, width: Math.max(column.title.length, ...texts.map(lengthOf)) };
+  });
+  const laid = fitted(all, look.width);
+  const lines = [line(look, laid, ({ column }) => ({ text: column.title, style: 'bold' }))];
+  rows.forEach((row, r) => {
+    lines.push(line(look, laid, ({ column, texts }) => ({ text: texts[r] ?? '', style: column.style?.(row) })));
+  });
+  return `${lines.join('\n')}\n`;
 }
 
 /** `text` in at most `width` columns, with a mark when something was cut off. */
@@ -85,40 +76,47 @@ export function cut(text: string, width: number): string {
 
 const GAP = 2;
 
-interface Cell {
-  readonly text: string;
+/** A column with its cells, and the width that it gets. */
+interface Laid<Row> {
+  readonly column: Column<Row>;
+  readonly texts: readonly string[];
   readonly width: number;
-  readonly right: boolean | undefined;
-  readonly style: Style | undefined;
 }
 
-function line(look: Look, cells: readonly Cell[]): string {
-  let out = '';
-  cells.forEach(({ text, width, right, style }, i) => {
-    const shown = cut(text, width);
-    const padding = ' '.repeat(width - lengthOf(shown));
-    const last = i === cells.length - 1;
-    const inStyle = style === undefined ? shown : styled(look, style, shown);
-    out += right === true ? padding + inStyle : inStyle + (last ? '' : padding);
-    if (!last) out += ' '.repeat(GAP);
+function line<Row>(
+  look: Look,
+  laid: readonly Laid<Row>[],
+  cell: (one: Laid<Row>) => { readonly text: string; readonly style: Style | undefined },
+): string {
+  const parts = laid.map((one) => {
+    const { text, style } = cell(one);
+    const shown = cut(text, one.width);
+    const padding = ' '.repeat(one.width - lengthOf(shown));
+    const inStyle = style === undefined || shown === '' ? shown : styled(look, style, shown);
+    return one.column.right === true ? padding + inStyle : inStyle + padding;
   });
-  // An empty last cell leaves the padding of the one before.
-  return look.colour ? out : out.trimEnd();
+  return parts.join(' '.repeat(GAP)).trimEnd();
 }
 
-/** Takes from the cuttable columns, the widest first, until the line fits. */
-function fit(widths: number[], columns: readonly Column<never>[], width: number): void {
-  for (;;) {
-    const total = widths.reduce((sum, one) => sum + one, 0) + GAP * (widths.length - 1);
-    if (total <= width) return;
-    let widest = -1;
-    widths.forEach((one, i) => {
-      const least = columns[i]?.least;
-      if (least !== undefined && one > least && one > (widths[widest] ?? 0)) widest = i;
-    });
-    if (widest < 0) return;
-    widths[widest] = (widths[widest] ?? 0) - 1;
+/** Leaves spare columns out, then takes from those that may be cut, the widest first, until a line fits. */
+function fitted<Row>(all: readonly Laid<Row>[], width: number): Laid<Row>[] {
+  let laid = [...all];
+  const leastOf = ({ column, width: full }: Laid<Row>) => Math.min(full, column.least ?? full);
+  while (total(laid.map(leastOf)) > width) {
+    const spare = laid.reduce((most, { column }) => Math.max(most, column.spare ?? 0), 0);
+    if (spare === 0) break;
+    laid = laid.filter(({ column }) => column.spare !== spare);
   }
+  while (total(laid.map((one) => one.width)) > width) {
+    const widest = laid.filter((one) => one.width > leastOf(one)).sort((a, b) => b.width - a.width)[0];
+    if (widest === undefined) break;
+    laid = laid.map((one) => (one === widest ? { ...one, width: one.width - 1 } : one));
+  }
+  return laid;
+}
+
+function total(widths: readonly number[]): number {
+  return widths.reduce((sum, one) => sum + one, 0) + GAP * (widths.length - 1);
 }
 
 function lengthOf(text: string): number {

@@ -85,6 +85,13 @@ describe('a table', () => {
     );
   });
 
+  it('leaves spare columns out where the others would not fit', () => {
+    const spare = columns.map((column) => (column.title === 'HOST' ? { ...column, spare: 1 } : column));
+    expect(table({ colour: false, width: 30 }, spare, rows)).toBe(
+      ['SUBJECT            REFUSED', '203.0.113.9              7', '2001:db8:1:2::/64       12', ''].join('\n'),
+    );
+  });
+
   it('keeps subjects whole even on a terminal that is too narrow', () => {
     expect(table({ colour: false, width: 10 }, columns, rows)).toContain('2001:db8:1:2::/64  a-very-…');
   });

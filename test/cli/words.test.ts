@@ -10,7 +10,11 @@ describe('times', () => {
     [0, 'now', 'now'],
     [-12 * 60_000, '12 min ago', '12 min ago'],
     [3 * 3_600_000 + 20 * 60_000, 'in 3 h 20 min', 'in 3 h'],
-    [-86_400_000, '1 d ago', '1 d ago'],
+    [86 * 60_000, 'in 1 h 26 min', 'in 86 min'],
+    [7_199_000, 'in 1 h 59 min', 'in 2 h'],
+    [37 * 3_600_000, 'in 1 d 13 h', 'in 2 d'],
+    [-59_700, '1 min ago', '60 s ago'],
+    [-86_400_000, '1 d ago', '24 h ago'],
   ])('%d ms from now is %j, roughly %j', (distance, exact, rough) => {
     expect(relative(now + distance, now)).toBe(exact);
     expect(roughly(now + distance, now)).toBe(rough);
