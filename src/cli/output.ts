@@ -5,19 +5,19 @@ import { json, type Look, lookOf, safe } from './terminal.js';
 /** Enough to make few writes of a large answer, little enough to show a slow one as it comes. */
 const BATCH = 32 * 1024;
 
+type Stream = NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
+
 export class Output {
-  readonly #stdout: NodeJS.WriteStream;
-  readonly #stderr: NodeJS.WriteStream;
+  readonly #stdout: Stream;
+  readonly #stderr: Stream;
   #pending = '';
   /** How stdout shows text. */
   readonly look: Look;
-  readonly errorLook: Look;
 
-  constructor(stdout: NodeJS.WriteStream, stderr: NodeJS.WriteStream) {
+  constructor(stdout: Stream, stderr: Stream) {
     this.#stdout = stdout;
     this.#stderr = stderr;
     this.look = lookOf(stdout);
-    this.errorLook = lookOf(stderr);
     // A reader that went away, such as `head`, has seen all that he wants.
     const quietly = (error: NodeJS.ErrnoException) => {
       if (error.code === 'EPIPE') process.exit();
@@ -57,6 +57,11 @@ export class Output {
   /** A sentence about the answer, for a person; it may hold text of others. */
   notice(sentence: string): void {
     this.#stderr.write(`blockctl: ${safe(sentence)}\n`);
+  }
+
+  /** Lines for stderr as they are. */
+  errorText(text: string): void {
+    this.#stderr.write(text);
   }
 
   /** What was wrong: the program's own sentence, which may go over several lines. */

@@ -1,11 +1,28 @@
 /** The commands of `blockctl` and their options. Each loads its own file only when it is called: `list` starts fast. */
-import { Command } from 'commander';
-import type { ExitCode } from '../domain/errors.js';
+import { Command, CommanderError } from 'commander';
+import { BlockdError, type ExitCode } from '../domain/errors.js';
 import type { Context, Globals } from './desk.js';
 import type { Output } from './output.js';
 
-/** The parser; `finish` takes the exit code of the command that ran. */
-export function buildProgram(version: string, output: Output, finish: (code: ExitCode) => void): Command {
+/** Runs the command that `args` name, and says what went wrong; resolves with the exit code. */
+export async function runCommand(args: readonly string[], version: string, output: Output): Promise<ExitCode> {
+  let code: ExitCode = 0;
+  try {
+    await buildProgram(version, output, (answer) => {
+      code = answer;
+    }).parseAsync(args, { from: 'user' });
+    return code;
+  } catch (error) {
+    // Commander has printed its message or the help already.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (!(error instanceof BlockdError)) throw error;
+    output.error(error.message);
+    return error.exitCode;
+  }
+}
+
+/** `finish` takes the exit code of the command that ran. */
+function buildProgram(version: string, output: Output, finish: (code: ExitCode) => void): Command {
   const program = new Command('blockctl')
     .description('Looks into blockd and gives it orders: who is banned, why, and for how long.')
     .version(version)
@@ -16,6 +33,7 @@ export function buildProgram(version: string, output: Output, finish: (code: Exi
     .option('--json', 'the answer as JSON on stdout')
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(--help shows all options)')
+    .configureOutput({ writeOut: (text) => output.print(text), writeErr: (text) => output.errorText(text) })
     .exitOverride()
     .addHelpText('after', PROGRAM_EXAMPLES);
   const context = (): Context => ({ globals: program.opts<Globals>(), output });

@@ -1,9 +1,13 @@
-/** Runs the built `blockctl` as people do, against a store and config of the test's own. */
+/** Runs `blockctl` against a store and config of the test's own: within this process, or built and as people do. */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
+import { Output } from '../../src/cli/output.js';
+import { runCommand } from '../../src/cli/program.js';
 import { toPolicySettings } from '../../src/config/load.js';
 import { defaultConfig } from '../../src/config/schema.js';
 import type { LogEvent } from '../../src/domain/event.js';
@@ -41,15 +45,25 @@ export class Bench {
     return path;
   }
 
-  run(...args: readonly string[]): Promise<Answer> {
-    return this.runWith({}, ...args);
+  /** Within this process, which is ten times as fast. */
+  async run(...args: readonly string[]): Promise<Answer> {
+    const streams = [new PassThrough(), new PassThrough()] as const;
+    const read = Promise.all(streams.map((stream) => text(stream)));
+    const output = new Output(...streams);
+    const code = await runCommand(this.#args(args), '0.0.0', output);
+    await output.finish();
+    for (const stream of streams) stream.end();
+    const [stdout = '', stderr = ''] = await read;
+    return { code, stdout, stderr };
   }
 
-  runWith(
-    options: { readonly input?: string; readonly env?: NodeJS.ProcessEnv },
-    ...args: readonly string[]
-  ): Promise<Answer> {
-    return execute([BLOCKCTL, '--config', this.config, '--store', this.store, ...args], options);
+  /** As a process of the built program. */
+  execute(options: Surroundings, ...args: readonly string[]): Promise<Answer> {
+    return execute([BLOCKCTL, ...this.#args(args)], options);
+  }
+
+  #args(args: readonly string[]): string[] {
+    return ['--config', this.config, '--store', this.store, ...args];
   }
 
   /** What `--json` answers; the command must succeed. */
@@ -99,10 +113,13 @@ export function offenses(ip: string, count: number, agoMs: number, more: Partial
   }));
 }
 
-export function execute(
-  args: readonly string[],
-  options: { readonly input?: string; readonly env?: NodeJS.ProcessEnv } = {},
-): Promise<Answer> {
+export interface Surroundings {
+  readonly input?: string;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+/** Runs Node with these arguments. */
+export function execute(args: readonly string[], options: Surroundings = {}): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const { NO_COLOR: _, FORCE_COLOR: __, ...env } = process.env;
     const child = spawn(process.execPath, args, { env: { ...env, TZ: 'UTC', ...options.env }, stdio: 'pipe' });
