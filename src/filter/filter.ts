@@ -362,18 +362,13 @@ class Addresses {
 
 const MAX_KNOWN_ADDRESSES = 16_384;
 
-const COPY = Buffer.alloc(4_096);
 /** V8 copies slices of up to 12 characters; longer ones point into the string that they were cut from. */
 const COPIED = 12;
 
-/** A copy: a slice of a chunk would keep all of it in memory. */
+/**
+ * A copy: a slice of a chunk would keep all of it in memory. Cutting a joined string makes V8 write it out anew first,
+ * which takes half the time of a copy through a Buffer.
+ */
 function own(text: string): string {
-  if (text.length <= COPIED) return text;
-  if (text.length <= 4 * COPIED) {
-    let copy = text.slice(0, COPIED);
-    for (let at = COPIED; at < text.length; at += COPIED) copy += text.slice(at, at + COPIED);
-    return copy;
-  }
-  if (text.length > COPY.length) return Buffer.from(text, 'latin1').toString('latin1');
-  return COPY.toString('latin1', 0, COPY.write(text, 'latin1'));
+  return text.length <= COPIED ? text : `\n${text}`.slice(1);
 }
