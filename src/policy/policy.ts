@@ -316,6 +316,8 @@ class Docket {
       offenses: state.offenses + (event.kind === 'offense' ? 1 : 0),
       host: event.host ?? state.host,
     });
+    // Our own refusals are counted in the ban; as evidence they would only push out what led to it.
+    if (event.kind === 'refused') return;
     const lines = this.#evidence.get(subject) ?? [];
     lines.push({ at, rule: event.rule, points, line: event.line.slice(0, MAX_EVIDENCE_LINE) });
     this.#evidence.set(subject, lines);
