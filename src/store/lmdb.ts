@@ -2,8 +2,9 @@
  * The embedded store: LMDB in a folder, nothing to install or run beside it. Several processes may open it at once;
  * LMDB's writer lock makes each commit one step, and a commit that returned is on disk.
  */
-import { mkdirSync, statSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { createHash } from 'node:crypto';
+import { chownSync, mkdirSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Ban } from '../domain/ban.js';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
@@ -33,7 +34,8 @@ export class LmdbStore implements Store {
   readonly #evidence: Database<Evidence[], string>;
   readonly #changes: Database<Change, number>;
   readonly #allow: Database<AllowEntry, string>;
-  readonly #progress: Database<Progress, [string, string]>;
+  /** By a digest of host and log: a path may be longer than a key of LMDB. */
+  readonly #progress: Database<Progress, string>;
   readonly #notes: Database<unknown, string>;
   readonly #watchers = new Set<NodeJS.Timeout>();
 
@@ -51,9 +53,8 @@ export class LmdbStore implements Store {
   private constructor(folder: string) {
     this.url = `lmdb:${folder}`;
     this.#folder = folder;
-    // JSON keeps doubles exactly and can be read by a person with mdb_dump.
-    this.#root = open<unknown, string>({ path: folder, encoding: 'json', maxDbs: 16, noSubdir: false });
-    const table = <V, K extends string | number | [number, string] | [string, string]>(name: string) =>
+    this.#root = openEnvironment(folder);
+    const table = <V, K extends string | number | [number, string]>(name: string) =>
       this.#root.openDB<V, K>({ name, encoding: 'json' });
     this.#subjects = table('subjects');
     this.#ends = table('ends');
@@ -73,9 +74,9 @@ export class LmdbStore implements Store {
       const before = this.#readMany(subjects);
       const outcome = decide(new Map([...before].map(([subject, { state }]) => [subject, state])));
       for (const one of outcome.progress ?? []) {
-        const stored = this.#progress.get([one.host, one.log]);
-        if ((stored?.commit ?? null) !== one.after) throw new StaleProgressError(one.log);
-        this.#progress.putSync([one.host, one.log], one);
+        const key = progressKey(one);
+        if ((this.#progress.get(key)?.commit ?? null) !== one.after) throw new StaleProgressError(one.log);
+        this.#progress.putSync(key, one);
       }
       for (const [subject, state] of outcome.put ?? []) {
         const known = before.get(subject) ?? this.#subjects.get(subject);
@@ -141,11 +142,17 @@ export class LmdbStore implements Store {
   }
 
   watch(onChange: () => void): () => Promise<void> {
-    let seen = this.#newestChange();
+    let seen = this.#read(() => this.#newestChange());
     const timer = setInterval(() => {
-      const newest = this.#newestChange();
-      if (newest === seen) return;
-      seen = newest;
+      try {
+        const newest = this.#read(() => this.#newestChange());
+        if (newest === seen) return;
+        seen = newest;
+      } catch (error) {
+        // Whoever reads or commits next is told; the look after that may succeed again.
+        if (error instanceof UnavailableError) return;
+        throw error;
+      }
       onChange();
     }, WATCH_MS);
     this.#watchers.add(timer);
@@ -186,7 +193,9 @@ export class LmdbStore implements Store {
     return forgotten;
   }
 
-  async rewrite(convert: (state: SubjectState) => { readonly state: SubjectState; readonly rank: number }): Promise<void> {
+  async rewrite(
+    convert: (state: SubjectState) => { readonly state: SubjectState; readonly rank: number },
+  ): Promise<void> {
     await this.#write(() => {
       for (const { key, value } of [...this.#subjects.getRange()]) {
         const { state, rank } = convert(value.state);
@@ -258,7 +267,9 @@ export class LmdbStore implements Store {
     let start: string | null = null;
     for (;;) {
       const last: string | null = await this.#write(() => {
-        const batch = [...table.getRange({ ...(start !== null && { start, exclusiveStart: true }), limit: SWEEP_BATCH })];
+        const batch = [
+          ...table.getRange({ ...(start !== null && { start, exclusiveStart: true }), limit: SWEEP_BATCH }),
+        ];
         for (const { key, value } of batch) visit(key, value);
         return batch.length < SWEEP_BATCH ? null : (batch.at(-1)?.key ?? null);
       });
@@ -269,6 +280,8 @@ export class LmdbStore implements Store {
 
   #read<T>(work: () => T): T {
     try {
+      // What other processes committed is seen by a new snapshot only.
+      this.#root.resetReadTxn();
       return work();
     } catch (error) {
       throw isFault(error) ? unavailable(this.#folder, error) : error;
@@ -286,11 +299,48 @@ export class LmdbStore implements Store {
 
 /** LMDB's and the file system's errors carry a code; anything else is not the store's fault. */
 function isFault(error: unknown): boolean {
-  return error instanceof Error && ('code' in error || error instanceof SyntaxError || error.message.startsWith('MDB_'));
+  return (
+    error instanceof Error && ('code' in error || error instanceof SyntaxError || error.message.startsWith('MDB_'))
+  );
 }
 
+/** Adding 0 turns -0, which LMDB's keys tell from 0, into 0. */
 function finite(rank: number | undefined): number | null {
-  return rank !== undefined && Number.isFinite(rank) ? rank : null;
+  return rank !== undefined && Number.isFinite(rank) ? rank + 0 : null;
+}
+
+function progressKey({ host, log }: Progress): string {
+  return createHash('sha256')
+    .update(JSON.stringify([host, log]))
+    .digest('hex');
+}
+
+/**
+ * Opens data and lock file, readable by the folder's owner and group. When root is first, as with `sudo blockctl`, he
+ * leaves them to the owner of the folder, or the daemon could not open its own store.
+ */
+function openEnvironment(folder: string): RootDatabase<unknown, string> {
+  const umask = process.umask(0o027);
+  try {
+    // JSON keeps doubles exactly and can be read by a person with mdb_dump. Without overlapping sync a commit returns
+    // when it is on disk, as in plain LMDB.
+    return open<unknown, string>({
+      path: folder,
+      encoding: 'json',
+      maxDbs: 16,
+      noSubdir: false,
+      overlappingSync: false,
+    });
+  } finally {
+    process.umask(umask);
+    const { uid, gid } = statSync(folder);
+    if (process.getuid?.() === 0 && uid !== 0) {
+      for (const name of ['data.mdb', 'lock.mdb']) {
+        const path = join(folder, name);
+        if (statSync(path, { throwIfNoEntry: false })?.uid === 0) chownSync(path, uid, gid);
+      }
+    }
+  }
 }
 
 function makeFolder(folder: string): void {

@@ -23,7 +23,8 @@ export class MemoryStore implements Store {
     subjects: readonly string[],
     decide: (states: ReadonlyMap<string, SubjectState>) => Outcome,
   ): Promise<Outcome> {
-    const outcome = decide(await this.states(subjects));
+    // No `await` between reading and writing: that is what makes it one step.
+    const outcome = decide(this.#known(subjects));
     for (const one of outcome.progress ?? []) {
       const stored = this.#progress.get(progressKey(one.host, one.log));
       if ((stored?.commit ?? null) !== one.after) throw new StaleProgressError(one.log);
@@ -44,12 +45,7 @@ export class MemoryStore implements Store {
   }
 
   async states(subjects: readonly string[]): Promise<Map<string, SubjectState>> {
-    const states = new Map<string, SubjectState>();
-    for (const subject of subjects) {
-      const state = this.#subjects.get(subject);
-      if (state !== undefined) states.set(subject, state);
-    }
-    return states;
+    return this.#known(subjects);
   }
 
   async evidence(subject: string): Promise<Evidence[]> {
@@ -80,7 +76,7 @@ export class MemoryStore implements Store {
     const present = String(this.#sequence);
     if (cursor === null) return { changes: [], cursor: present, gap: false };
     const missing = this.#sequence - Number(cursor);
-    const gap = missing > this.#changes.length || missing < 0;
+    const gap = !(missing >= 0 && missing <= this.#changes.length);
     return { changes: gap || missing === 0 ? [] : this.#changes.slice(-missing), cursor: present, gap };
   }
 
@@ -129,7 +125,9 @@ export class MemoryStore implements Store {
     return forgotten;
   }
 
-  async rewrite(convert: (state: SubjectState) => { readonly state: SubjectState; readonly rank: number }): Promise<void> {
+  async rewrite(
+    convert: (state: SubjectState) => { readonly state: SubjectState; readonly rank: number },
+  ): Promise<void> {
     for (const [subject, before] of this.#subjects) {
       const { state, rank } = convert(before);
       this.#put(subject, state, rank);
@@ -147,6 +145,15 @@ export class MemoryStore implements Store {
 
   async close(): Promise<void> {
     this.#watchers.clear();
+  }
+
+  #known(subjects: readonly string[]): Map<string, SubjectState> {
+    const states = new Map<string, SubjectState>();
+    for (const subject of subjects) {
+      const state = this.#subjects.get(subject);
+      if (state !== undefined) states.set(subject, state);
+    }
+    return states;
   }
 
   #put(subject: string, state: SubjectState, rank: number | undefined): void {
