@@ -79,6 +79,11 @@ export class Desk {
     this.mode = this.#inForce('mode', loaded.config.mode, note?.mode);
   }
 
+  /** What the daemon would run in after a reload. */
+  get configuredMode(): Mode {
+    return this.#loaded.explicit.has('mode') ? this.config.mode : this.mode;
+  }
+
   get dryRun(): boolean {
     return this.mode === 'dry-run';
   }

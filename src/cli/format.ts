@@ -13,10 +13,10 @@ export function iso(at: number): string {
   return new Date(at).toISOString();
 }
 
-/** `12 min ago`, `in 3 h`, `now`. */
+/** `12 min ago`, `in 3 h 20 min`, `just now`. */
 export function relative(at: number, now: number): string {
   const distance = Math.abs(at - now);
-  if (distance < 1_000) return 'now';
+  if (distance < 1_000) return 'just now';
   return at < now ? `${formatDuration(distance)} ago` : `in ${formatDuration(distance)}`;
 }
 

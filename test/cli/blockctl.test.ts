@@ -456,6 +456,7 @@ describe('blockctl status', () => {
     bench.configure('store.host = "mx1"\nmode = "dry-run"\n');
     await setNote({});
     expect(await bench.json('status')).toMatchObject({ mode: 'enforce' });
+    expect((await bench.run('status')).stdout).toContain('the config says dry-run: reload blockd to have that');
     expect(await bench.json('status', '--set', 'mode=shadow')).toMatchObject({ mode: 'shadow' });
     await setNote({ stoppedAt: Date.now() });
     expect(await bench.json('status')).toMatchObject({ mode: 'dry-run' });

@@ -7,7 +7,7 @@ import { UsageError } from '../../src/domain/errors.js';
 describe('times', () => {
   const now = Date.UTC(2026, 4, 11, 12);
   it.each([
-    [0, 'now', 'now'],
+    [0, 'just now', 'now'],
     [-12 * 60_000, '12 min ago', '12 min ago'],
     [3 * 3_600_000 + 20 * 60_000, 'in 3 h 20 min', 'in 3 h'],
     [86 * 60_000, 'in 1 h 26 min', 'in 86 min'],
