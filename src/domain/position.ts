@@ -12,5 +12,11 @@ export interface FileIdentity {
 
 /** Everything before `offset` in the file, or up to the journal's cursor, has been counted. JSON-safe. */
 export type Position =
-  | { readonly kind: 'file'; readonly file: FileIdentity; readonly offset: number }
+  | {
+      readonly kind: 'file';
+      readonly file: FileIdentity;
+      readonly offset: number;
+      /** The file's last change when it was read so far, milliseconds: what changed later was not counted. */
+      readonly changedAt?: number;
+    }
   | { readonly kind: 'journal'; readonly cursor: string };

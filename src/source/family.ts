@@ -51,6 +51,19 @@ export function findByInode(log: string, file: { readonly dev: number; readonly 
   return null;
 }
 
+/** Files beside the log that begin with its name but are named in no way that tells their order: `mail.log.save`. */
+export function findLookalikes(log: string): Member[] {
+  return placesOf(log).flatMap(({ folder, name }) =>
+    entriesOf(folder)
+      .filter((entry) => entry.startsWith(name) && entry !== name)
+      .flatMap((entry) => {
+        const path = join(folder, entry);
+        const stats = statIfAny(path);
+        return stats?.isFile() ? [memberOf(path, stats, false, entry.endsWith('.gz') ? 'gz' : undefined)] : [];
+      }),
+  );
+}
+
 export function statIfAny(path: string): Stats | undefined {
   try {
     return statSync(path, { throwIfNoEntry: false });

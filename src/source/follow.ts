@@ -1,318 +1,433 @@
 /**
- * Follows one log file over everything that happens to log files: rename, copytruncate, compression, deletion, a
- * switched symlink, a writer that reopens late, and rotations while nobody looked. Every line comes once, in order.
+ * Follows log files over rotation: by rename, by copy and truncation, by a symbolic link, while blockd was down.
  *
- * A file is left only when a later one has data: a writer that has not reopened yet still appends to the old one.
+ * What holds each line to exactly once: a file is left only when the next one has a line to give, and both happen in
+ * one step. So the position always stands behind a line that was read, in a file that can be told from all others,
+ * and everything after it is found again from there: the rest of that file, then its successors in order of time.
  */
 import { type Stats, statSync } from 'node:fs';
-import { reasonOf } from '../domain/errors.js';
-import type { FileIdentity, Position } from '../domain/position.js';
-import { type Content, fingerprintOf, GzipContent, HEAD, isContentOf, PlainContent } from './content.js';
-import { LineCutter } from './line-cutter.js';
-import type { Reader } from './reader.js';
-import { type Rotated, rotatedFiles } from './rotation.js';
-import type { Chunk, SourceNotice, SourceOptions } from './source.js';
+import { setImmediate as turn } from 'node:timers/promises';
+import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
+import { familyOf, findByInode, findLookalikes, type Member, oldFoldersOf, statIfAny } from './family.js';
+import { DamagedFileError, type FilePosition, hasHeadOf, type LogFile, openLogFile, PlainLogFile } from './log-file.js';
+import type { Lines } from './lines.js';
+import { mergeSources } from './merge.js';
+import type { Chunk, Source, SourceNotice, SourceOptions } from './source.js';
+import { Wake } from './wake.js';
 
-/** The file at hand and how far it was read. */
-interface Current {
-  readonly content: Content;
-  readonly dev: number;
-  readonly ino: number;
-  /** Identity of a compressed file that was opened behind its head; its own bytes are not at hand. */
-  readonly known: FileIdentity | null;
-  /** Bytes read so far; those of an unfinished line were not told yet. */
-  read: number;
-  /** The first bytes of what was read, for the fingerprint. */
-  head: Buffer;
-  readonly lines: LineCutter;
-  /** Size and time of change at the last look, to tell when the head must be looked at again. */
-  seen: string;
+/** For what inotify does not tell: network file systems, no watches left. */
+const POLL_MS = 250;
+const SOON_MS = 50;
+/** A renamed file that was not written to for so long has been let go by its writer, as far as can be seen. */
+const QUIET_MS = 300;
+/** It is looked at for so long after that: a second writer may not have reopened its log yet. */
+const LINGER_MS = 60_000;
+const MAX_LINGERING = 4;
+/** Between rename and create a log is missing; longer than this is worth telling. */
+const MISSING_MS = 10_000;
+/** Signals and timers must get their turn while a long backlog is read. */
+const TURN_MS = 15;
+
+/** @throws UsageError when a path names something that can't be a log. */
+export function followFiles(paths: readonly string[], options: SourceOptions): Source {
+  for (const path of paths) checkLog(path);
+  return mergeSources([...new Set(paths)].map((path) => new FollowedLog(path, options)));
 }
 
-/** Renamed between being listed and being opened: the next look finds it under its new name. */
-const OPEN_TRIES = 5;
+function checkLog(path: string): void {
+  const stats = statIfAny(path);
+  if (stats === undefined || stats.isFile()) return;
+  const what = stats.isDirectory() ? 'this is a directory' : 'this is no regular file';
+  throw new UsageError(`${path}: ${what}; name the mail log itself, such as /var/log/mail.log`);
+}
 
-export class FileReader implements Reader {
-  readonly log: string;
+/** What to do when there is no chunk: step again, soon, when something changed, or, having read all, when it grows. */
+type Pause = 'again' | 'soon' | 'wait' | 'end';
+
+interface Lingering {
+  readonly file: LogFile;
+  /** On `performance.now()`'s clock. */
+  readonly until: number;
+}
+
+class FollowedLog implements Source {
+  readonly logs: readonly string[];
+  readonly #log: string;
   readonly #options: SourceOptions;
-  #current: Current | null = null;
-  #position: Position | null;
-  #started = false;
-  #untold = false;
-  #ended = false;
-  #complained = '';
+  #isStopped = false;
+  #wake: Wake | null = null;
+  /** Nothing was ever read: neither now nor in an earlier life. */
+  #isNew: boolean;
+  /** Its file must be found before anything else is read. */
+  #sought: FilePosition | null;
+  #file: LogFile | null = null;
+  /** Without a file: what last changed before was counted, milliseconds. */
+  #countedUntil = Date.now();
+  #position: FilePosition | null = null;
+  readonly #lingering: Lingering[] = [];
+  /** Bytes in files newer than the one being read. */
+  #bytesBehind = 0;
+  /** Folder to which rotation moves old files, once one was found there. */
+  #oldFolder: string | null = null;
+  /** The family when it was last seen to have nothing more. */
+  #exhausted = '';
+  #missingSince: number | null = null;
+  readonly #told = new Set<string>();
 
   constructor(log: string, options: SourceOptions) {
-    this.log = log;
+    this.#log = log;
+    this.logs = [log];
     this.#options = options;
-    this.#position = options.positions.get(log) ?? null;
+    const position = options.positions.get(log);
+    this.#sought = position?.kind === 'file' ? position : null;
+    this.#isNew = this.#sought === null;
   }
 
-  get ended(): boolean {
-    return this.#ended;
-  }
-
-  close(): void {
-    this.#current?.content.close();
-    this.#current = null;
-  }
-
-  async next(): Promise<Chunk | null> {
-    if (this.#ended) return null;
-    for (let tries = 0; tries < OPEN_TRIES; tries++) {
-      if (this.#current === null && !(await this.#begin())) return this.#nothing();
-      const chunk = this.#opening() ?? (await this.#advance());
-      if (chunk !== null) return chunk;
-      if (this.#current !== null) return this.#nothing();
-    }
-    return this.#nothing();
-  }
-
-  /** Next whole lines, over as many files as it takes; null at the present end, or without a current file. */
-  async #advance(): Promise<Chunk | null> {
-    for (;;) {
-      const current = this.#current;
-      if (current === null) return null;
-      if (this.#wasTruncated(current)) {
-        await this.#afterTruncation(current);
-        continue;
+  async *chunks(): AsyncGenerator<Chunk> {
+    if (this.#isStopped) return;
+    const wake = new Wake(this.#log);
+    this.#wake = wake;
+    let turnedAt = performance.now();
+    try {
+      while (!this.#isStopped) {
+        const step = await this.#step();
+        if (typeof step === 'object') {
+          yield step;
+        } else if (step === 'end' && this.#options.once) {
+          return;
+        } else if (step !== 'again') {
+          await wake.wait(step === 'soon' ? SOON_MS : POLL_MS);
+          turnedAt = performance.now();
+        }
+        if (performance.now() - turnedAt > TURN_MS) {
+          await turn();
+          turnedAt = performance.now();
+        }
       }
-      const text = await this.#take(current);
-      if (text !== null) {
-        if (text !== '') return this.#chunk(current, text);
-        continue;
-      }
-      // Who comes next is looked up before the last read of this one, so that nothing can be written in between.
-      const successor = await this.#successor(current);
-      if (successor === null) return null;
-      const late = await this.#take(current);
-      if (late !== null) {
-        if (late !== '') return this.#chunk(current, late);
-        continue;
-      }
-      const rest = current.lines.finish();
-      const last = rest === '' ? null : this.#chunk(current, rest);
-      current.content.close();
-      this.#open(successor.path, successor.gzip, 0, null);
-      if (last !== null) return last;
+    } finally {
+      this.#wake = null;
+      wake.close();
+      this.#file?.close();
+      this.#file = null;
+      for (const { file } of this.#lingering.splice(0)) file.close();
     }
   }
 
-  /** Lines that the next block completes; null when there is no block. */
-  async #take(current: Current): Promise<string | null> {
-    const block = await current.content.read();
-    if (block.length === 0) return null;
-    current.read += block.length;
-    if (current.head.length < HEAD) current.head = Buffer.concat([current.head, block.subarray(0, HEAD - current.head.length)]);
-    return current.lines.take(block);
+  stop(): void {
+    this.#isStopped = true;
+    this.#wake?.poke();
   }
 
-  /** Where a log never seen before begins is told at once: lines written while blockd is down must count later. */
-  #opening(): Chunk | null {
-    if (this.#current === null || !this.#untold) return null;
-    this.#untold = false;
-    return this.#chunk(this.#current, '');
+  async #step(): Promise<Chunk | Pause> {
+    if (this.#sought !== null) return this.#find(this.#sought);
+    if (this.#isNew) return this.#start();
+    const file = this.#file;
+    if (file !== null) {
+      const lines = await this.#take(file);
+      if (lines !== null) return this.#chunk(file, lines);
+      if (file.isTruncated) return this.#lookForCopy(file);
+    }
+    return (await this.#takeLate()) ?? (await this.#advance());
   }
 
-  /** Everything there is was told: with `once` that is the end. */
-  #nothing(): null {
-    if (this.#options.once) this.#ended = true;
-    return null;
-  }
-
-  #chunk(current: Current, text: string): Chunk {
-    const offset = current.read - current.lines.unfinished;
-    const position: Position = { kind: 'file', file: identityOf(current), offset };
-    this.#position = position;
-    return { log: this.log, text, position, writtenAt: current.content.stat().mtimeMs, lagBytes: this.#lag(current) };
-  }
-
-  #lag(current: Current): number {
-    const live = statOf(this.log);
-    const behind = live === null || isSame(live, current) ? 0 : live.size;
-    return current.content.left() + behind;
-  }
-
-  /** Finds where to go on. False when there is nothing to read yet. */
-  async #begin(): Promise<boolean> {
-    const first = !this.#started;
-    this.#started = true;
-    if (this.#position?.kind === 'file') return this.#resume(this.#position);
-    const live = statOf(this.log);
+  /** Opens a log never seen before. */
+  #start(): Chunk | Pause {
+    const live = this.#liveMember();
     if (live === null) {
-      if (first) this.#complain('warn', `${this.log} does not exist (yet); it is followed as soon as it appears`);
-      return false;
+      this.#isNew = false;
+      return 'again';
     }
-    if (!live.isFile()) {
-      this.#complain('error', `${this.log} is not a file; name the mail log itself`);
-      return false;
-    }
-    // A log that appears later is new from its first line on.
-    const atEnd = first && this.#options.start === 'end';
-    this.#untold = this.#open(this.log, false, atEnd ? endOfLastLine(this.log) : 0, null) && first;
-    return this.#current !== null;
+    const file = this.#open(live);
+    if (typeof file === 'string') return file;
+    this.#isNew = false;
+    this.#file = file;
+    if (this.#options.start === 'beginning' || !(file instanceof PlainLogFile)) return 'again';
+    file.seekEnd();
+    // Says where counting starts, so that a restart before the first line does not start at a later end.
+    return this.#chunk(file, { text: '', bytes: 0 });
   }
 
-  /** Goes on behind a stored position, in whatever file its bytes are now. */
-  async #resume(position: Position & { kind: 'file' }): Promise<boolean> {
-    const { file, offset } = position;
-    const live = statOf(this.log);
-    if (live?.isFile() && live.size >= offset && live.ino === file.ino && (await isContentOf(this.log, false, file, offset))) {
-      return this.#open(this.log, false, offset, null);
+  /** Opens the file of a position, wherever rotation has put it. */
+  #find(position: FilePosition): Pause {
+    let file: LogFile | null;
+    try {
+      file = this.#locate(position);
+    } catch (error) {
+      return this.#unreadable(this.#log, error);
     }
-    const found = await this.#find(file, offset);
-    if (found !== null) return this.#open(found.path, found.gzip, offset, file);
-    if (live === null) {
-      this.#complain('warn', `${this.log} does not exist (yet); it is followed as soon as it appears`);
-      return false;
-    }
-    if (live.isFile() && live.size >= offset && (await isContentOf(this.log, false, file, offset)) && file.head > 0) {
-      return this.#open(this.log, false, offset, null);
-    }
-    if (offset > 0) {
-      this.#complain(
+    this.#sought = null;
+    this.#file = file;
+    if (file === null) {
+      this.#countedUntil = position.changedAt ?? Number.POSITIVE_INFINITY;
+      const since = position.changedAt === undefined ? '' : ` after ${new Date(position.changedAt).toISOString()}`;
+      this.#tell(
         'warn',
-        `${this.log}: the file that was read up to byte ${offset} is gone, and no rotated one goes on with it; lines written in between may be lost, reading starts at the beginning`,
+        `${this.#log}: the file read last is gone, or packed in a way that can't be read, so lines written${since} may be lost; reading goes on with the oldest newer file`,
       );
     }
-    return this.#open(this.log, false, 0, null);
+    return 'again';
   }
 
-  async #find(file: FileIdentity, offset: number): Promise<Rotated | null> {
-    const rotated = rotatedFiles(this.log);
-    const sameInode = rotated.filter(({ path, gzip }) => !gzip && statOf(path)?.ino === file.ino);
-    // Nothing was counted in it yet: only its inode can tell it.
-    if (file.head === 0) return sameInode[0] ?? null;
-    for (const one of [...sameInode, ...rotated.toReversed()]) {
-      if (await isContentOf(one.path, one.gzip, file, offset)) return one;
+  #locate(position: FilePosition): LogFile | null {
+    const members = this.#family();
+    const found = this.#resume(members, position);
+    if (found !== null) {
+      const index = members.findIndex((member) => isSame(member, found));
+      this.#bytesBehind = sizeOf(members.slice(index + 1));
+      return found;
+    }
+    for (const folder of oldFoldersOf(this.#log)) {
+      const file = this.#resume(familyOf(this.#log, folder), position);
+      if (file === null) continue;
+      this.#oldFolder = folder;
+      return file;
+    }
+    const renamed = findByInode(this.#log, position.file);
+    return this.#resume([...(renamed === null ? [] : [renamed]), ...findLookalikes(this.#log)], position);
+  }
+
+  /** The first of `members` that has the position's file, the surest first. */
+  #resume(members: readonly Member[], position: FilePosition): LogFile | null {
+    const isLongEnough = (member: Member) => member.compression !== null || member.size >= position.offset;
+    const own = members.filter((member) => isSame(member, position.file));
+    // The newest first: with logrotate's `copy` there are several, each longer than the one before.
+    const copies = position.file.head === 0 ? [] : members.filter((member) => !own.includes(member)).reverse();
+    const all = [...own, ...copies].filter(({ compression }) => (compression ?? 'gz') === 'gz');
+    for (const member of [...all.filter(isLongEnough), ...all.filter((member) => !isLongEnough(member))]) {
+      let file: LogFile | null = null;
+      try {
+        file = openLogFile(member);
+        if (file?.resume(position)) return file;
+      } catch (error) {
+        if (own.includes(member) && codeOf(error) !== 'ENOENT') throw error;
+      }
+      file?.close();
     }
     return null;
   }
 
-  #open(path: string, gzip: boolean, offset: number, identity: FileIdentity | null): boolean {
-    this.#current = null;
+  /** The file was emptied under us: what it held and we have not read is in a copy, if anywhere. */
+  #lookForCopy(file: LogFile): Pause {
+    const { position, unreadBytes } = file;
+    file.close();
+    this.#file = null;
     try {
-      const content = gzip ? new GzipContent(path, offset) : new PlainContent(path, offset);
-      const stat = content.stat();
-      const head = content instanceof PlainContent ? content.head(Math.min(HEAD, offset)) : Buffer.alloc(0);
-      const known = gzip && offset > 0 ? identity : null;
-      const { dev, ino } = stat;
-      this.#current = { content, dev, ino, known, read: offset, head, lines: new LineCutter(), seen: lookOf(stat) };
-      if (this.#complained !== '') this.#options.onNotice({ level: 'info', log: this.log, message: `${this.log} can be read again` });
-      this.#complained = '';
-      return true;
+      this.#file = this.#locate(position);
     } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code;
-      const advice = code === 'EACCES' ? '; let blockd read it, e.g. as a member of the group adm' : '';
-      if (code !== 'ENOENT') this.#complain('error', `${path} can't be read: ${reasonOf(error)}${advice}`);
-      return false;
+      this.#sought = position;
+      return this.#unreadable(this.#log, error);
     }
-  }
-
-  /** The file that goes on after `current`, once it has data; null while `current` is the live one or the last. */
-  async #successor(current: Current): Promise<Rotated | null> {
-    const live = statOf(this.log);
-    if (live !== null && isSame(live, current)) return null;
-    // Most likely the writer has not reopened its log yet; whatever else lies there is read when it has.
-    if (!this.#options.once && !live?.size) return null;
-    const rotated = rotatedFiles(this.log);
-    const at = await this.#indexAmong(rotated, current);
-    const modifiedAt = current.content.stat().mtimeMs;
-    const later = at >= 0 ? rotated.slice(at + 1) : rotated.filter(({ path }) => (statOf(path)?.mtimeMs ?? 0) > modifiedAt);
-    for (const one of later) {
-      const stat = statOf(one.path);
-      if (stat === null || stat.size === 0 || isSame(stat, current)) continue;
-      return one;
+    if (this.#file !== null) return 'again';
+    this.#countedUntil = position.changedAt ?? Number.POSITIVE_INFINITY;
+    if (unreadBytes > 0) {
+      this.#tell('warn', `${this.#log}: emptied before its last ${unreadBytes} bytes were read, and no copy of them was found; their lines are lost`);
+    } else {
+      this.#tell('info', `${this.#log}: emptied, and no copy was found; reading goes on at its beginning`);
     }
-    return live?.isFile() && live.size > 0 ? { path: this.log, gzip: false } : null;
+    return 'again';
   }
 
-  async #indexAmong(rotated: readonly Rotated[], current: Current): Promise<number> {
-    const byInode = rotated.findIndex(({ path }) => {
-      const stat = statOf(path);
-      return stat !== null && isSame(stat, current);
-    });
-    const offset = toldOffset(current);
-    if (byInode >= 0 || offset === 0) return byInode;
-    const file = identityOf(current);
-    for (const [index, { path, gzip }] of rotated.entries()) {
-      if (await isContentOf(path, gzip, file, offset)) return index;
+  /** Lines that a writer still appends to a file already left: they belong before our position, which stays. */
+  async #takeLate(): Promise<Chunk | null> {
+    for (const late of [...this.#lingering]) {
+      const lines = performance.now() < late.until ? await this.#take(late.file) : null;
+      if (lines !== null && this.#position !== null) {
+        const { changedAt: writtenAt, unreadBytes } = late.file;
+        return { log: this.#log, text: lines.text, position: this.#position, writtenAt, lagBytes: unreadBytes + this.#bytesBehind };
+      }
+      if (performance.now() >= late.until || late.file.isTruncated) this.#letGo(late);
     }
-    return -1;
-  }
-
-  /** copytruncate: the same inode is shorter than what was read, or begins with other bytes. */
-  #wasTruncated(current: Current): boolean {
-    const { content } = current;
-    if (!(content instanceof PlainContent)) return false;
-    const stat = content.stat();
-    if (lookOf(stat) === current.seen) return false;
-    current.seen = lookOf(stat);
-    if (stat.size < current.read) return true;
-    return !content.head(current.head.length).equals(current.head);
-  }
-
-  async #afterTruncation(current: Current): Promise<void> {
-    current.content.close();
-    this.#current = null;
-    const offset = toldOffset(current);
-    const file = identityOf(current);
-    const copy = offset === 0 ? null : await this.#find(file, offset);
-    if (copy !== null) {
-      this.#open(copy.path, copy.gzip, offset, file);
-      return;
-    }
-    const message = `${this.log} was truncated and no copy of it is there: lines that were not read before are lost; reading goes on at its beginning`;
-    this.#options.onNotice({ level: 'warn', log: this.log, message });
-    this.#open(this.log, false, 0, null);
-  }
-
-  #complain(level: SourceNotice['level'], message: string): void {
-    if (message === this.#complained) return;
-    this.#complained = message;
-    this.#options.onNotice({ level, log: this.log, message });
-  }
-}
-
-/** Bytes of the lines that were told. */
-function toldOffset(current: Current): number {
-  return current.read - current.lines.unfinished;
-}
-
-function identityOf(current: Current): FileIdentity {
-  if (current.known !== null) return current.known;
-  const head = current.head.subarray(0, Math.min(HEAD, toldOffset(current)));
-  return { dev: current.dev, ino: current.ino, head: head.length, fingerprint: fingerprintOf(head) };
-}
-
-function lookOf(stat: Stats): string {
-  return `${stat.size} ${stat.mtimeMs}`;
-}
-
-function isSame(stat: Stats, current: Current): boolean {
-  return stat.ino === current.ino && stat.dev === current.dev;
-}
-
-/** Null for what is missing, and for what may not be looked at: opening it will tell why. */
-function statOf(path: string): Stats | null {
-  try {
-    return statSync(path, { throwIfNoEntry: false }) ?? null;
-  } catch {
     return null;
   }
+
+  /** At the end of a file: goes over to the next one when there is one with something in it. */
+  async #advance(): Promise<Chunk | Pause> {
+    const file = this.#file;
+    const live = this.#liveMember();
+    if (live !== null && file !== null && isSame(file, live)) return 'end';
+    const members = this.#family();
+    const seen = members.map(({ path, ino, size }) => `${path} ${ino} ${size}`).join('\n');
+    if (seen === this.#exhausted) return 'end';
+    const successors = this.#successors(members);
+    if (file !== null && successors.length > 0 && !isQuiet(file)) return 'soon';
+    for (const [index, member] of successors.entries()) {
+      const isLast = index === successors.length - 1;
+      const next = await this.#begin(member, isLast);
+      if (typeof next === 'string') return next;
+      if (next === null) continue;
+      if (file !== null) {
+        // Once more: what came between our last look and the next file's first line.
+        const rest = (await this.#take(file)) ?? (file.isTruncated ? null : file.finish());
+        if (rest !== null || file.isTruncated) {
+          next.file.close();
+          return rest === null ? 'again' : this.#chunk(file, rest);
+        }
+        this.#leave(file);
+      }
+      this.#file = next.file;
+      this.#bytesBehind = sizeOf(successors.slice(index + 1));
+      this.#exhausted = '';
+      return this.#chunk(next.file, next.lines);
+    }
+    this.#exhausted = seen;
+    return 'end';
+  }
+
+  /** Files with something in them that are newer than the one being read, oldest first. */
+  #successors(members: readonly Member[]): Member[] {
+    const file = this.#file;
+    let family = members;
+    let index = -1;
+    let countedUntil = this.#countedUntil;
+    if (file !== null) {
+      countedUntil = file.changedAt;
+      index = indexIn(family, file);
+      for (const folder of index === -1 ? oldFoldersOf(this.#log) : []) {
+        const withOld = familyOf(this.#log, folder);
+        index = indexIn(withOld, file);
+        if (index === -1) continue;
+        this.#oldFolder = folder;
+        family = withOld;
+        break;
+      }
+    }
+    const newer =
+      index === -1
+        ? // Its own place among them is unknown: newer is what changed since. At the same instant, rather newer than lost.
+          family.filter(({ isLive, changedAt }) => isLive || changedAt >= countedUntil)
+        : family.slice(index + 1);
+    return newer.filter(({ size }) => size > 0);
+  }
+
+  /** The next file with its first lines; null when it has none to give. */
+  async #begin(member: Member, isLast: boolean): Promise<{ readonly file: LogFile; readonly lines: Lines } | Pause | null> {
+    if ((member.compression ?? 'gz') !== 'gz') {
+      this.#tell('warn', `${member.path}: packed with ${member.compression}, which blockd does not read; its lines are not counted`);
+      return null;
+    }
+    const file = this.#open(member);
+    if (typeof file === 'string') return file;
+    let lines = await this.#take(file);
+    while (lines?.text === '') lines = await this.#take(file);
+    if (lines === null && !isLast && isQuiet(file)) lines = file.finish();
+    if (lines !== null) return { file, lines };
+    file.close();
+    return isLast || isQuiet(file) ? null : 'soon';
+  }
+
+  #leave(file: LogFile): void {
+    const late: Lingering = { file, until: performance.now() + LINGER_MS };
+    this.#lingering.push(late);
+    if (!(file instanceof PlainLogFile) || Date.now() - file.changedAt > LINGER_MS) this.#letGo(late);
+    const [oldest] = this.#lingering;
+    if (oldest !== undefined && this.#lingering.length > MAX_LINGERING) this.#letGo(oldest);
+  }
+
+  #letGo(late: Lingering): void {
+    late.file.close();
+    this.#lingering.splice(this.#lingering.indexOf(late), 1);
+  }
+
+  async #take(file: LogFile): Promise<Lines | null> {
+    try {
+      return await file.take();
+    } catch (error) {
+      if (!(error instanceof DamagedFileError)) throw error;
+      this.#tell('warn', error.message);
+      return null;
+    }
+  }
+
+  #chunk(file: LogFile, { text, bytes }: Lines): Chunk | Pause {
+    this.#position = file.position;
+    if (text === '' && bytes > 0) return 'again';
+    this.#told.clear();
+    return {
+      log: this.#log,
+      text,
+      position: this.#position,
+      writtenAt: file.changedAt,
+      lagBytes: file.unreadBytes + this.#bytesBehind,
+    };
+  }
+
+  #family(): Member[] {
+    return familyOf(this.#log, this.#oldFolder);
+  }
+
+  /** The file that the configured path names now; says so when there has been none for a while. */
+  #liveMember(): Member | null {
+    let stats: Stats | undefined;
+    try {
+      stats = statSync(this.#log, { throwIfNoEntry: false });
+    } catch (error) {
+      this.#unreadable(this.#log, error);
+      return null;
+    }
+    if (stats?.isFile()) {
+      if (this.#missingSince !== null && this.#told.size > 0) {
+        this.#told.clear();
+        this.#tell('info', `${this.#log}: there it is`);
+      }
+      this.#missingSince = null;
+      const { dev, ino, size, mtimeMs: changedAt } = stats;
+      return { path: this.#log, dev, ino, size, changedAt, isLive: true, compression: null };
+    }
+    this.#missingSince ??= performance.now();
+    if (stats !== undefined) {
+      this.#tell('error', `${this.#log}: no regular file any more; reading goes on when it is one again`);
+    } else if (this.#position === null || performance.now() - this.#missingSince > MISSING_MS) {
+      this.#tell('warn', `${this.#log}: no such file; it is read from its beginning as soon as it is there`);
+    }
+    return null;
+  }
+
+  #open(member: Member): LogFile | Pause {
+    try {
+      // Renamed since we looked: look again.
+      return openLogFile(member) ?? 'soon';
+    } catch (error) {
+      return codeOf(error) === 'ENOENT' ? 'soon' : this.#unreadable(member.path, error);
+    }
+  }
+
+  #unreadable(path: string, error: unknown): Pause {
+    const code = codeOf(error);
+    if (code === undefined) throw error;
+    const advice =
+      code === 'EACCES' ? '; let blockd read it: on Debian, add its user to the group adm (usermod -aG adm blockd)' : '';
+    const message = `${path}: can't be read: ${reasonOf(error)}${advice}`;
+    if (this.#options.once) throw new UnavailableError(message, { cause: error });
+    this.#tell('error', `${message}; tried again until it can, and nothing is skipped`);
+    return 'wait';
+  }
+
+  /** Once, until all is well again. */
+  #tell(level: SourceNotice['level'], message: string): void {
+    if (this.#told.has(message)) return;
+    this.#told.add(message);
+    this.#options.onNotice({ level, log: this.#log, message });
+  }
 }
 
-/** Offset behind the last newline. */
-function endOfLastLine(path: string): number {
-  let content: PlainContent;
-  try {
-    content = new PlainContent(path, 0);
-  } catch {
-    return 0;
-  }
-  try {
-    return content.lastLineEnd();
-  } finally {
-    content.close();
-  }
+function isSame(a: { readonly dev: number; readonly ino: number }, b: { readonly dev: number; readonly ino: number }): boolean {
+  return a.ino === b.ino && a.dev === b.dev;
+}
+
+/** By inode, which a file we hold open can't share; or by its bytes, once it was compressed or copied and removed. */
+function indexIn(members: readonly Member[], file: LogFile): number {
+  const index = members.findIndex((member) => isSame(member, file));
+  return index === -1 ? members.findLastIndex((member) => hasHeadOf(member, file.position)) : index;
+}
+
+function isQuiet(file: LogFile): boolean {
+  return Date.now() - file.changedAt >= QUIET_MS || performance.now() - file.grewAt >= QUIET_MS;
+}
+
+function sizeOf(members: readonly Member[]): number {
+  return members.reduce((sum, { size }) => sum + size, 0);
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException).code;
 }

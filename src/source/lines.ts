@@ -37,7 +37,7 @@ export class LineCutter {
     this.#filled += count;
     const newline = this.#filled === 0 ? -1 : this.#block.lastIndexOf(NEWLINE, this.#filled - 1);
     if (newline === -1) return this.#filled === BLOCK_BYTES ? this.#spill() : null;
-    const text = this.#longBytes === 0 ? this.#block.latin1Slice(0, newline + 1) : this.#withLongLine(newline);
+    const text = this.#longBytes === 0 ? this.#block.toString('latin1', 0, newline + 1) : this.#withLongLine(newline);
     const bytes = this.#longBytes + newline + 1;
     this.#block.copyWithin(0, newline + 1, this.#filled);
     this.#filled -= newline + 1;
@@ -49,7 +49,7 @@ export class LineCutter {
   finish(): Lines | null {
     const bytes = this.pending;
     if (bytes === 0) return null;
-    const whole = this.#longText(bytes) + (bytes > LONGEST_LINE_BYTES ? '' : this.#block.latin1Slice(0, this.#filled));
+    const whole = this.#longText(bytes) + (bytes > LONGEST_LINE_BYTES ? '' : this.#block.toString('latin1', 0, this.#filled));
     this.#filled = 0;
     this.#forgetLong();
     return { text: `${whole}\n`, bytes };
@@ -58,12 +58,12 @@ export class LineCutter {
   #withLongLine(lastNewline: number): string {
     const end = this.#block.indexOf(NEWLINE);
     const isCut = this.#longBytes + end > LONGEST_LINE_BYTES;
-    return this.#longText(this.#longBytes + end) + this.#block.latin1Slice(isCut ? end : 0, lastNewline + 1);
+    return this.#longText(this.#longBytes + end) + this.#block.toString('latin1', isCut ? end : 0, lastNewline + 1);
   }
 
   /** What is kept of the long line's start, when the line has `bytes` bytes in all. */
   #longText(bytes: number): string {
-    const text = Buffer.concat(this.#long).latin1Slice();
+    const text = Buffer.concat(this.#long).toString('latin1');
     return bytes > LONGEST_LINE_BYTES ? text.slice(0, CUT_LINE_BYTES) : text;
   }
 

@@ -3,8 +3,10 @@
  * Its identity is device, inode and a hash of its first bytes: an inode alone is given to another file once it is free.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, constants, createReadStream, fstatSync, openSync, readSync, type Stats } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
+import { Readable } from 'node:stream';
 import { createGunzip, constants as gzip, gunzipSync } from 'node:zlib';
+import { reasonOf } from '../domain/errors.js';
 import type { FileIdentity, Position } from '../domain/position.js';
 import type { Member } from './family.js';
 import { BLOCK_BYTES, LineCutter, type Lines } from './lines.js';
@@ -16,6 +18,11 @@ const HEAD_BYTES = 1_024;
 /** Enough for the head of any gzip file, its own header with the original's name included. */
 const PACKED_HEAD_BYTES = 8_192;
 const NEWLINE = 10;
+
+/** A compressed file that can't be unpacked to its end; the message is for a person. */
+export class DamagedFileError extends Error {
+  override readonly name = 'DamagedFileError';
+}
 
 export interface LogFile {
   readonly path: string;
@@ -56,9 +63,8 @@ export function hasHeadOf(member: Member, { file }: FilePosition): boolean {
   if (file.head === 0 || (member.compression ?? 'gz') !== 'gz') return false;
   const opened = openLogFile(member);
   if (opened === null) return false;
-  const { fingerprint, head } = file;
   try {
-    return opened.resume({ kind: 'file', file: { ...opened, fingerprint, head }, offset: head });
+    return opened.resume({ kind: 'file', file, offset: file.head });
   } finally {
     opened.close();
   }
@@ -105,14 +111,14 @@ export class PlainLogFile implements LogFile {
 
   get position(): FilePosition {
     const { dev, ino } = this;
-    return { kind: 'file', file: { dev, ino, ...this.#head.identity }, offset: this.#offset, changedAt: this.#changedAt };
+    return { kind: 'file', file: { dev, ino, ...this.#head.upTo(this.#offset) }, offset: this.#offset, changedAt: this.#changedAt };
   }
 
   resume({ file, offset }: FilePosition): boolean {
     const head = this.#readHead(Math.max(file.head, Math.min(offset, HEAD_BYTES)));
     if (!isHeadOf(head, file)) return false;
     this.#offset = Math.min(offset, fstatSync(this.#fd).size);
-    this.#head.set(head.subarray(0, this.#offset));
+    this.#head.start(head.subarray(0, this.#offset));
     return true;
   }
 
@@ -128,7 +134,7 @@ export class PlainLogFile implements LogFile {
       end = newline === -1 ? start : start + newline + 1;
     }
     this.#offset = end;
-    this.#head.set(this.#readHead(Math.min(end, HEAD_BYTES)));
+    this.#head.start(this.#readHead(Math.min(end, HEAD_BYTES)));
   }
 
   async take(): Promise<Lines | null> {
@@ -142,11 +148,12 @@ export class PlainLogFile implements LogFile {
       // Looked at after the read: a head still the same proves that the bytes read were not of a rewritten file.
       if (!this.#head.isStill(this.#readHead(this.#head.length))) return this.#truncated();
       const stats = fstatSync(this.#fd);
-      this.#changedAt = stats.mtimeMs;
       if (stats.size < this.#offset + this.#cutter.pending) return this.#truncated();
+      this.#changedAt = stats.mtimeMs;
       this.#size = stats.size;
       if (count === 0) return null;
       this.#grewAt = performance.now();
+      this.#head.see(room.subarray(0, count));
       const lines = this.#cutter.add(count);
       if (lines !== null) return this.#counted(lines);
     }
@@ -162,7 +169,6 @@ export class PlainLogFile implements LogFile {
   }
 
   #counted(lines: Lines): Lines {
-    this.#head.extend(lines);
     this.#offset += lines.bytes;
     return lines;
   }
@@ -195,6 +201,7 @@ class GzipLogFile implements LogFile {
   #skip = 0;
   #stream: AsyncIterator<Buffer> | null = null;
   #destroy: () => void = () => undefined;
+  #isClosed = false;
   #block: Buffer = EMPTY;
 
   constructor(path: string, fd: number, stats: Stats) {
@@ -212,7 +219,7 @@ class GzipLogFile implements LogFile {
 
   get position(): FilePosition {
     const { dev, ino, changedAt } = this;
-    return { kind: 'file', file: { dev, ino, ...this.#head.identity }, offset: this.#offset, changedAt };
+    return { kind: 'file', file: { dev, ino, ...this.#head.upTo(this.#offset) }, offset: this.#offset, changedAt };
   }
 
   resume({ file, offset }: FilePosition): boolean {
@@ -222,7 +229,7 @@ class GzipLogFile implements LogFile {
     if (!isHeadOf(head, file)) return false;
     this.#skip = offset;
     this.#offset = offset;
-    this.#head.set(head);
+    this.#head.start(head);
     return true;
   }
 
@@ -234,6 +241,7 @@ class GzipLogFile implements LogFile {
         const skipped = Math.min(this.#skip, block.length);
         this.#skip -= skipped;
         this.#block = block.subarray(skipped);
+        this.#head.see(this.#block);
       }
       const count = this.#block.copy(this.#cutter.room);
       this.#block = this.#block.subarray(count);
@@ -248,18 +256,26 @@ class GzipLogFile implements LogFile {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#destroy();
     closeSync(this.#fd);
   }
 
   async #next(): Promise<Buffer | null> {
     this.#stream ??= this.#unpack();
-    const { value, done } = await this.#stream.next();
-    return done === true ? null : value;
+    try {
+      const { value, done } = await this.#stream.next();
+      return done === true ? null : value;
+    } catch (error) {
+      throw new DamagedFileError(
+        `${this.path}: damaged (${reasonOf(error)}); its lines behind byte ${this.#offset} can't be counted`,
+        { cause: error },
+      );
+    }
   }
 
   #unpack(): AsyncIterator<Buffer> {
-    const packed = createReadStream(this.path, { fd: this.#fd, autoClose: false, start: 0 });
+    const packed = Readable.from(this.#packedBlocks());
     const plain = createGunzip({ chunkSize: BLOCK_BYTES });
     packed.on('error', (error) => plain.destroy(error));
     this.#destroy = () => {
@@ -269,41 +285,51 @@ class GzipLogFile implements LogFile {
     return packed.pipe(plain)[Symbol.asyncIterator]();
   }
 
+  /** Not a file stream: that one reads in the background, and would read on in whatever gets our descriptor's number. */
+  *#packedBlocks(): Generator<Buffer> {
+    for (let at = 0; !this.#isClosed; ) {
+      const block = Buffer.allocUnsafe(BLOCK_BYTES);
+      const count = readSync(this.#fd, block, 0, block.length, at);
+      if (count === 0) return;
+      at += count;
+      yield block.subarray(0, count);
+    }
+  }
+
   #counted(lines: Lines): Lines {
-    this.#head.extend(lines);
     this.#offset += lines.bytes;
     return lines;
   }
 }
 
-/** The counted bytes among the first ones, which tell a file from others. */
+/** The first bytes of a file as they were when read: they tell it from others, and from what it becomes when rewritten. */
 class Head {
-  #bytes: Buffer = EMPTY;
-  #fingerprint = fingerprintOf(EMPTY);
+  #seen: Buffer = EMPTY;
+  #identity: Pick<FileIdentity, 'head' | 'fingerprint'> = { head: 0, fingerprint: fingerprintOf(EMPTY) };
 
   get length(): number {
-    return this.#bytes.length;
+    return this.#seen.length;
   }
 
-  get identity(): Pick<FileIdentity, 'head' | 'fingerprint'> {
-    return { head: this.#bytes.length, fingerprint: this.#fingerprint };
+  start(bytes: Buffer): void {
+    this.#seen = Buffer.from(bytes.subarray(0, HEAD_BYTES));
   }
 
-  set(bytes: Buffer): void {
-    this.#bytes = Buffer.from(bytes.subarray(0, HEAD_BYTES));
-    this.#fingerprint = fingerprintOf(this.#bytes);
+  /** More bytes were read, right behind those before. */
+  see(bytes: Buffer): void {
+    const missing = HEAD_BYTES - this.#seen.length;
+    if (missing > 0) this.#seen = Buffer.concat([this.#seen, bytes.subarray(0, missing)]);
   }
 
   isStill(bytes: Buffer): boolean {
-    return this.#bytes.equals(bytes);
+    return this.#seen.equals(bytes);
   }
 
-  /** Taken from the lines rather than read again: the file may be another one's by then. */
-  extend({ text, bytes }: Lines): void {
-    const missing = Math.min(HEAD_BYTES - this.#bytes.length, bytes);
-    if (missing === 0) return;
-    const more = text === '' ? Buffer.alloc(missing) : Buffer.from(text.slice(0, missing), 'latin1');
-    this.set(Buffer.concat([this.#bytes, more]));
+  /** Covers counted bytes only: an unfinished line may still be taken away. */
+  upTo(offset: number): Pick<FileIdentity, 'head' | 'fingerprint'> {
+    const head = Math.min(offset, this.#seen.length);
+    if (this.#identity.head !== head) this.#identity = { head, fingerprint: fingerprintOf(this.#seen.subarray(0, head)) };
+    return this.#identity;
   }
 }
 

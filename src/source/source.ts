@@ -11,6 +11,7 @@ export interface Chunk {
   /**
    * Whole lines, each ended by `\n`, bytes as latin-1 (one char a byte), at most about 64 KiB, or one longer line.
    * NUL bytes and `\r` before `\n` are still in it. Lines over 1 MiB are cut to their first 8 KiB.
+   * Empty when only the position is told: where the counting of a log never seen before starts.
    */
   readonly text: string;
   /** Everything up to here is in this chunk or an earlier one of the same log. */
