@@ -23,12 +23,15 @@ interface Flags {
   readonly fromStart?: boolean;
 }
 
-const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string })
+  .version;
 
 const collect = (value: string, before: string[] = []): string[] => [...before, value];
 
 const program = new Command('blockd')
-  .description('Follows the mail log, scores what Postfix rejects, and bans in an access map; every ban ends by itself.')
+  .description(
+    'Follows the mail log, scores what Postfix rejects, and bans in an access map; every ban ends by itself.',
+  )
   .version(version)
   .option('--config <FILE>', 'the config (default: /etc/blockd/blockd.toml; without a file, the defaults)')
   .option('--log <FILE>', 'mail log to follow; may be given several times', collect)
@@ -59,7 +62,8 @@ Exit codes: 0 done, 2 usage or config error, 3 store or Postfix unavailable.`,
 
 try {
   program.parse();
-  if (program.args.length > 0) throw new UsageError(`unexpected argument "${program.args[0]}": blockd takes only options, see blockd --help`);
+  if (program.args.length > 0)
+    throw new UsageError(`unexpected argument "${program.args[0]}": blockd takes only options, see blockd --help`);
   await main(program.opts<Flags>());
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
@@ -108,7 +112,9 @@ async function lockStateFolder(storeUrl: string): Promise<Lock | null> {
   const folder = storeUrl.slice('lmdb:'.length);
   const lock = await acquireLock(join(folder, 'daemon.lock'), { waitMs: 0 });
   if (lock === null) {
-    throw new UnavailableError(`another blockd already uses the state folder ${dirname(join(folder, 'x'))}: end it first, or give this one its own --store`);
+    throw new UnavailableError(
+      `another blockd already uses the state folder ${dirname(join(folder, 'x'))}: end it first, or give this one its own --store`,
+    );
   }
   return lock;
 }

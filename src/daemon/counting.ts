@@ -170,7 +170,8 @@ export class Counting {
     for (let retryMs = FIRST_RETRY_MS; ; retryMs = Math.min(LONGEST_RETRY_MS, retryMs * 2)) {
       try {
         const outcome = await commit();
-        if (this.#storeAway) this.#logger.info({ event: 'store-back' }, 'the store is back: counting goes on where it stopped');
+        if (this.#storeAway)
+          this.#logger.info({ event: 'store-back' }, 'the store is back: counting goes on where it stopped');
         this.#storeAway = false;
         return outcome;
       } catch (error) {

@@ -100,7 +100,10 @@ export class Daemon {
       this.#source?.stop();
     } catch (error) {
       if (!(error instanceof BlockdError)) throw error;
-      this.#logger.error({ event: 'reload-failed' }, `not reloaded, the old config and filters stay in force: ${error.message}`);
+      this.#logger.error(
+        { event: 'reload-failed' },
+        `not reloaded, the old config and filters stay in force: ${error.message}`,
+      );
     }
   }
 
@@ -160,11 +163,17 @@ export class Daemon {
     for (const change of outcome.changes ?? []) {
       if (change.type === 'ban') {
         this.#counters.bans++;
-        this.#logger.info({ event: 'ban', ...banFields(change.ban) }, `${dryRun ? 'DRY-RUN: would ban' : 'ban'} ${describe(change.ban, now)}`);
+        this.#logger.info(
+          { event: 'ban', ...banFields(change.ban) },
+          `${dryRun ? 'DRY-RUN: would ban' : 'ban'} ${describe(change.ban, now)}`,
+        );
       } else if (change.type === 'release') {
         const { ban, how } = change.release;
         this.#counters.releases++;
-        this.#logger.info({ event: 'release', how, ...banFields(ban) }, `${dryRun ? 'DRY-RUN: would release' : 'release'} ${ban.subject}: ${how}`);
+        this.#logger.info(
+          { event: 'release', how, ...banFields(ban) },
+          `${dryRun ? 'DRY-RUN: would release' : 'release'} ${ban.subject}: ${how}`,
+        );
       }
     }
     if ((outcome.changes ?? []).length > 0) this.#publisher?.request();
@@ -193,7 +202,10 @@ export class Daemon {
       const { entries } = await map.read();
       if (entries.length === 0) return;
       await map.publish(async () => []);
-      this.#logger.warn({ event: 'map-emptied' }, `DRY-RUN: ${entries.length} bans of an earlier run taken out of the access map`);
+      this.#logger.warn(
+        { event: 'map-emptied' },
+        `DRY-RUN: ${entries.length} bans of an earlier run taken out of the access map`,
+      );
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       this.#logger.error({ event: 'map-error' }, `DRY-RUN, but the access map can't be emptied: ${error.message}`);
@@ -216,7 +228,10 @@ export class Daemon {
   async #mynetworks(): Promise<string[]> {
     const { postconf, config_directory } = this.#plan.config.postfix;
     try {
-      return await mynetworks({ postconf, ...(config_directory !== undefined && { configDirectory: config_directory }) });
+      return await mynetworks({
+        postconf,
+        ...(config_directory !== undefined && { configDirectory: config_directory }),
+      });
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       this.#logger.warn(
@@ -266,14 +281,25 @@ export class Daemon {
   async #prune(): Promise<void> {
     const now = Date.now();
     const keepMs = this.#plan.config.store.keep;
-    const forgotten = await this.#store.prune((_subject, state) => this.#policy.isIdle(state, now, keepMs), now, keepMs);
-    if (forgotten > 0) this.#logger.info({ event: 'pruned', forgotten }, `${forgotten} addresses without offenses for long were forgotten`);
+    const forgotten = await this.#store.prune(
+      (_subject, state) => this.#policy.isIdle(state, now, keepMs),
+      now,
+      keepMs,
+    );
+    if (forgotten > 0)
+      this.#logger.info(
+        { event: 'pruned', forgotten },
+        `${forgotten} addresses without offenses for long were forgotten`,
+      );
   }
 
   /** Scores were stored under the half-lives of that day; other ones in the config must not change today's scores. */
   async #adoptHalfLives(): Promise<void> {
     const { halfLifeMs, strikesHalfLifeMs } = this.#policy.settings;
-    const stored = (await this.#store.note('half-lives')) as Pick<PolicySettings, 'halfLifeMs' | 'strikesHalfLifeMs'> | null | undefined;
+    const stored = (await this.#store.note('half-lives')) as
+      | Pick<PolicySettings, 'halfLifeMs' | 'strikesHalfLifeMs'>
+      | null
+      | undefined;
     if (stored?.halfLifeMs === halfLifeMs && stored.strikesHalfLifeMs === strikesHalfLifeMs) return;
     const now = Date.now();
     if (stored) await this.#store.rewrite((state) => this.#policy.convert(state, now, stored));

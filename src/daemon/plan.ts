@@ -26,7 +26,10 @@ const USUAL_LOGS = ['/var/log/mail.log', '/var/log/maillog'];
 const DEFAULT_MAP_PATH = '/var/lib/blockd/postfix/client_access';
 
 /** @throws UsageError when rules, logs or map can't be used; UnavailableError when Postfix must be asked and can't. */
-export async function makePlan(config: Config, options: { readonly once: boolean; readonly logger: Logger }): Promise<Plan> {
+export async function makePlan(
+  config: Config,
+  options: { readonly once: boolean; readonly logger: Logger },
+): Promise<Plan> {
   const rules = loadRules(packagedFilters(), config.log.filters);
   const filter = Filter.compile(rules, { points: config.points, reply: config.postfix.reply });
   const files = logFiles(config);

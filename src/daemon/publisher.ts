@@ -62,7 +62,10 @@ export class Publisher {
   /** Rebuilds the map when it is no longer what was published: deleted, damaged or edited by hand. */
   async repairIfDamaged(): Promise<void> {
     if (this.#running !== null || this.#stopped || (await this.#map.intact())) return;
-    this.#logger.warn({ event: 'map-damaged' }, 'the access map is missing or was changed by somebody else: rebuilding it');
+    this.#logger.warn(
+      { event: 'map-damaged' },
+      'the access map is missing or was changed by somebody else: rebuilding it',
+    );
     await this.publish();
   }
 
@@ -114,7 +117,8 @@ export class Publisher {
   async #sweep(): Promise<void> {
     try {
       const { dropped } = await this.#map.sweep(Date.now());
-      if (dropped > 0) this.#logger.info({ event: 'swept', dropped }, `${dropped} ended bans taken out of the access map`);
+      if (dropped > 0)
+        this.#logger.info({ event: 'swept', dropped }, `${dropped} ended bans taken out of the access map`);
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
     }
@@ -123,7 +127,10 @@ export class Publisher {
   #complain(error: UnavailableError): void {
     if (error.message === this.#lastError) return;
     this.#lastError = error.message;
-    this.#logger.error({ event: 'map-error' }, `the access map can't be published, its present content stays: ${error.message}`);
+    this.#logger.error(
+      { event: 'map-error' },
+      `the access map can't be published, its present content stays: ${error.message}`,
+    );
   }
 
   #schedule(at: number): void {

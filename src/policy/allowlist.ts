@@ -36,7 +36,10 @@ export function allowRules(from: {
     ],
     hostnames: [
       ...named(from.hostnames, 'allow.hostnames in the config'),
-      ...named(from.people.filter((entry) => !isNetwork(entry)), 'blockctl allow'),
+      ...named(
+        from.people.filter((entry) => !isNetwork(entry)),
+        'blockctl allow',
+      ),
     ],
   };
 }

@@ -113,7 +113,12 @@ export class Policy {
       const { strikesHalfLifeMs } = this.settings;
       const state = docket.state(one);
       const strikes = Math.max(0, valueAt(state.strikes, at, strikesHalfLifeMs) - (byScore ? 1 : 0));
-      docket.put(one, { ...state, score: NOTHING, strikes: { value: strikes, at }, ...(state.members && { members: {} }) });
+      docket.put(one, {
+        ...state,
+        score: NOTHING,
+        strikes: { value: strikes, at },
+        ...(state.members && { members: {} }),
+      });
     }
     return docket.verdict();
   }

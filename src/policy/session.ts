@@ -29,7 +29,8 @@ export class Sessions {
   readonly #byProcess = new Map<string, Session>();
 
   constructor(carry: SessionsCarry = []) {
-    for (const [process, ip, offenses, refusals, at] of carry) this.#byProcess.set(process, { ip, offenses, refusals, at });
+    for (const [process, ip, offenses, refusals, at] of carry)
+      this.#byProcess.set(process, { ip, offenses, refusals, at });
   }
 
   /** What the match is worth in its session; null when it only ends one. */
@@ -38,7 +39,15 @@ export class Sessions {
     const points = this.#points(match, session);
     if (match.closes) this.#byProcess.delete(match.process);
     if (match.kind === 'closed') return null;
-    return { kind: match.kind, rule: match.rule, ip: match.ip, at: match.at, host: match.host, points, line: match.line };
+    return {
+      kind: match.kind,
+      rule: match.rule,
+      ip: match.ip,
+      at: match.at,
+      host: match.host,
+      points,
+      line: match.line,
+    };
   }
 
   carry(): SessionsCarry {

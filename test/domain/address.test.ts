@@ -6,9 +6,33 @@ import { contains, networkOf, parseAddress, parseNetwork, parseSubject, subjectO
 describe('an address', () => {
   it('is refused when it only looks like one', () => {
     for (const text of [
-      '', '1', '1.2.3', '1.2.3.4.5', '1.2.3.', '.1.2.3', '1..2.3', '999.1.1.1', '256.1.1.1', '010.0.0.1', '1.2.3.04', '1.2.3.4 ',
-      ' 1.2.3.4', '+1.2.3.4', '0x7f.0.0.1', '1.2.3.4\n', 'fe80::1%eth0', '::g', ':::', '1::2::3', '[::1]', 'unknown', '1.2.3.4/32',
-      '12345::1', '2001:db8', 'a'.repeat(1_000), '1:2:3:4:5:6:7:8:9',
+      '',
+      '1',
+      '1.2.3',
+      '1.2.3.4.5',
+      '1.2.3.',
+      '.1.2.3',
+      '1..2.3',
+      '999.1.1.1',
+      '256.1.1.1',
+      '010.0.0.1',
+      '1.2.3.04',
+      '1.2.3.4 ',
+      ' 1.2.3.4',
+      '+1.2.3.4',
+      '0x7f.0.0.1',
+      '1.2.3.4\n',
+      'fe80::1%eth0',
+      '::g',
+      ':::',
+      '1::2::3',
+      '[::1]',
+      'unknown',
+      '1.2.3.4/32',
+      '12345::1',
+      '2001:db8',
+      'a'.repeat(1_000),
+      '1:2:3:4:5:6:7:8:9',
     ]) {
       expect(parseAddress(text), text).toBeNull();
     }
@@ -23,11 +47,20 @@ describe('an address', () => {
   });
 
   it('is what the system calls an IPv4 address, exactly', () => {
-    const almost = fc.array(fc.oneof(fc.nat(300).map(String), fc.constantFrom('01', '', ' 1', '1e1')), { minLength: 3, maxLength: 5 });
+    const almost = fc.array(fc.oneof(fc.nat(300).map(String), fc.constantFrom('01', '', ' 1', '1e1')), {
+      minLength: 3,
+      maxLength: 5,
+    });
     fc.assert(
-      fc.property(fc.oneof(fc.ipV4(), almost.map((parts) => parts.join('.'))), (text) => {
-        expect(parseAddress(text)).toBe(isIP(text) === 4 ? text : null);
-      }),
+      fc.property(
+        fc.oneof(
+          fc.ipV4(),
+          almost.map((parts) => parts.join('.')),
+        ),
+        (text) => {
+          expect(parseAddress(text)).toBe(isIP(text) === 4 ? text : null);
+        },
+      ),
     );
   });
 
@@ -56,7 +89,15 @@ describe('a subject', () => {
     expect(parseSubject('203.0.113.9/24')).toBe('203.0.113.0/24');
     expect(parseSubject('2001:db8::7')).toBe('2001:db8::/64');
     expect(parseSubject('2001:db8::7/48')).toBe('2001:db8::/48');
-    for (const text of ['203.0.113.0/33', '203.0.113.0/', '203.0.113.0/-1', '203.0.113.0/024', 'x/24', 'mail.example', '2001:db8::/129']) {
+    for (const text of [
+      '203.0.113.0/33',
+      '203.0.113.0/',
+      '203.0.113.0/-1',
+      '203.0.113.0/024',
+      'x/24',
+      'mail.example',
+      '2001:db8::/129',
+    ]) {
       expect(parseSubject(text), text).toBeNull();
     }
   });

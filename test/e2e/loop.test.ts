@@ -31,7 +31,15 @@ describe.each(['lmdb', 'redis'] as const)('the whole loop, kept in %s', (kind) =
       ...['--set', `postfix.config_directory=${postfix.configDirectory}`],
     ];
     const policy = ['--set', 'ban.first=4s', '--set', 'ban.networks=0', '--set', 'score.standing=false'];
-    daemon = await RunningDaemon.start([...common, ...policy, '--log', postfix.logFile, '--mode', 'enforce', '--from-start']);
+    daemon = await RunningDaemon.start([
+      ...common,
+      ...policy,
+      '--log',
+      postfix.logFile,
+      '--mode',
+      'enforce',
+      '--from-start',
+    ]);
     legitimate = new Bystander(postfix.port);
   }, 120_000);
 
@@ -76,7 +84,11 @@ describe.each(['lmdb', 'redis'] as const)('the whole loop, kept in %s', (kind) =
     const address = '203.0.113.9';
     expect(await rcpt(address)).toMatch(/^250 /);
     await probe(address);
-    const tookMs = await untilReply(address, /^554 5\.7\.1 .*Client host rejected: Blocked until \d{4}-\d\d-\d\dT[\d:]+Z after repeated rejects/, 5_000);
+    const tookMs = await untilReply(
+      address,
+      /^554 5\.7\.1 .*Client host rejected: Blocked until \d{4}-\d\d-\d\dT[\d:]+Z after repeated rejects/,
+      5_000,
+    );
     console.log(`${kind}: from the offending line to the refusal ${tookMs} ms`);
     expect(tookMs).toBeLessThan(1_000);
     expect(await listed()).toContain(address);
@@ -88,7 +100,11 @@ describe.each(['lmdb', 'redis'] as const)('the whole loop, kept in %s', (kind) =
 
   it('counts its own refusals as such, and explains all of it', async () => {
     const { stdout } = await blockctl([...common, '--json', 'explain', '203.0.113.9']);
-    const explained = JSON.parse(stdout) as { evidence: { rule: string; line: string }[]; releases: { how: string }[]; strikes: number };
+    const explained = JSON.parse(stdout) as {
+      evidence: { rule: string; line: string }[];
+      releases: { how: string }[];
+      strikes: number;
+    };
     expect(explained.evidence.map(({ rule }) => rule)).toContain('postfix/user-unknown');
     expect(explained.evidence.some(({ line }) => line.includes('User unknown in local recipient table'))).toBe(true);
     expect(explained.releases[0]?.how).toBe('expired');
@@ -142,7 +158,9 @@ describe.each(['lmdb', 'redis'] as const)('the whole loop, kept in %s', (kind) =
     for (const damage of damages) {
       const before = daemon.log.filter((entry) => entry['event'] === 'published').length;
       damage();
-      await expect.poll(() => daemon.log.filter((entry) => entry['event'] === 'published').length, { timeout: 10_000 }).toBeGreaterThan(before);
+      await expect
+        .poll(() => daemon.log.filter((entry) => entry['event'] === 'published').length, { timeout: 10_000 })
+        .toBeGreaterThan(before);
       await untilReply(address, /^554 5\.7\.1 .*Blocked until /, 10_000);
       expect(await rcpt(LEGITIMATE)).toMatch(/^250 /);
     }

@@ -13,7 +13,12 @@ describe('the never-banned', () => {
   });
 
   it('hold addresses and networks of either family, each with its reason', () => {
-    const allow = list({ own: ['192.0.2.1'], mynetworks: ['198.51.100.0/25'], addresses: ['2001:db8:1::/48'], people: ['203.0.113.9'] });
+    const allow = list({
+      own: ['192.0.2.1'],
+      mynetworks: ['198.51.100.0/25'],
+      addresses: ['2001:db8:1::/48'],
+      people: ['203.0.113.9'],
+    });
     expect(allow.why('192.0.2.1', null)).toBe('an address of this host');
     expect(allow.why('198.51.100.127', null)).toBe("Postfix's mynetworks");
     expect(allow.why('198.51.100.128', null)).toBeNull();
@@ -47,7 +52,7 @@ describe('the never-banned', () => {
       fc.property(fc.nat(0xffffffff), fc.nat(0xffffffff), fc.integer({ min: 1, max: 32 }), (base, other, prefix) => {
         const mask = (0xffffffff << (32 - prefix)) >>> 0;
         const text = (n: number) => [24, 16, 8, 0].map((shift) => (n >>> shift) & 255).join('.');
-        fc.pre((base >>> 24) !== 127 && (other >>> 24) !== 127);
+        fc.pre(base >>> 24 !== 127 && other >>> 24 !== 127);
         const allow = list({ addresses: [`${text(base)}/${prefix}`] });
         expect(allow.why(text(other), null) !== null).toBe((base & mask) === (other & mask));
         expect(allow.why(text(base), null)).not.toBeNull();

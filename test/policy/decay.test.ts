@@ -18,15 +18,20 @@ const near = (a: number, b: number) => expect(Math.abs(a - b)).toBeLessThanOrEqu
 describe('a decaying sum', () => {
   it('is the same whatever the order of its additions', () => {
     fc.assert(
-      fc.property(fc.array(addition, { minLength: 1, maxLength: 40 }), halfLife, fc.infiniteStream(fc.nat()), (list, h, random) => {
-        const shuffled = list
-          .map((one) => ({ one, key: random.next().value }))
-          .sort((a, b) => a.key - b.key)
-          .map(({ one }) => one);
-        const later = START + 40 * 24 * HOUR;
-        near(valueAt(sum(list, h), later, h), valueAt(sum(shuffled, h), later, h));
-        near(valueAt(sum(list, h), START + 30 * 24 * HOUR, h), valueAt(sum(shuffled, h), START + 30 * 24 * HOUR, h));
-      }),
+      fc.property(
+        fc.array(addition, { minLength: 1, maxLength: 40 }),
+        halfLife,
+        fc.infiniteStream(fc.nat()),
+        (list, h, random) => {
+          const shuffled = list
+            .map((one) => ({ one, key: random.next().value }))
+            .sort((a, b) => a.key - b.key)
+            .map(({ one }) => one);
+          const later = START + 40 * 24 * HOUR;
+          near(valueAt(sum(list, h), later, h), valueAt(sum(shuffled, h), later, h));
+          near(valueAt(sum(list, h), START + 30 * 24 * HOUR, h), valueAt(sum(shuffled, h), START + 30 * 24 * HOUR, h));
+        },
+      ),
     );
   });
 
@@ -40,13 +45,18 @@ describe('a decaying sum', () => {
 
   it('is never negative and never grows by waiting', () => {
     fc.assert(
-      fc.property(fc.array(addition, { maxLength: 30 }), halfLife, fc.integer({ min: 0, max: YEAR }), (list, h, wait) => {
-        const total = sum(list, h);
-        const now = valueAt(total, total.at, h);
-        const later = valueAt(total, total.at + wait, h);
-        expect(later).toBeGreaterThanOrEqual(0);
-        expect(later).toBeLessThanOrEqual(now);
-      }),
+      fc.property(
+        fc.array(addition, { maxLength: 30 }),
+        halfLife,
+        fc.integer({ min: 0, max: YEAR }),
+        (list, h, wait) => {
+          const total = sum(list, h);
+          const now = valueAt(total, total.at, h);
+          const later = valueAt(total, total.at + wait, h);
+          expect(later).toBeGreaterThanOrEqual(0);
+          expect(later).toBeLessThanOrEqual(now);
+        },
+      ),
     );
   });
 

@@ -39,7 +39,8 @@ class Bench {
     return this.keep(this.policy.judge(events, this.known(this.policy.subjectsOf(events)), now));
   }
   keep(verdict: Verdict): Verdict {
-    for (const [subject, state] of verdict.put) state === null ? this.states.delete(subject) : this.states.set(subject, state);
+    for (const [subject, state] of verdict.put)
+      state === null ? this.states.delete(subject) : this.states.set(subject, state);
     return verdict;
   }
   known(subjects: readonly string[]): Map<string, SubjectState> {
@@ -78,7 +79,13 @@ describe('a ban', () => {
     const { changes } = bench.judge(probe(10));
     expect(changes.map(({ type }) => type)).toEqual(['ban']);
     const ban = bench.of('203.0.113.9').ban;
-    expect(ban).toMatchObject({ subject: '203.0.113.9', since: AT + 24_000, until: AT + 24_000 + HOUR, by: 'score', strikes: 0 });
+    expect(ban).toMatchObject({
+      subject: '203.0.113.9',
+      since: AT + 24_000,
+      until: AT + 24_000 + HOUR,
+      by: 'score',
+      strikes: 0,
+    });
     expect(bench.policy.scoreAt(bench.of('203.0.113.9'), AT + MINUTE)).toBeLessThan(1);
   });
 
@@ -210,7 +217,8 @@ describe('standing', () => {
 });
 
 describe('a network', () => {
-  const botnet = (hosts: number) => Array.from({ length: hosts }, (_, h) => probe(6, { ip: `203.0.113.${h + 1}`, at: AT })).flat();
+  const botnet = (hosts: number) =>
+    Array.from({ length: hosts }, (_, h) => probe(6, { ip: `203.0.113.${h + 1}`, at: AT })).flat();
 
   it('is banned when enough of its addresses are, and not before', () => {
     const bench = new Bench();
@@ -242,8 +250,12 @@ describe('a network', () => {
   it('is released when a user logs in from inside', () => {
     const bench = new Bench();
     bench.judge(botnet(4));
-    const { changes } = bench.judge([event({ kind: 'authenticated', ip: '203.0.113.200', points: 0, at: AT + MINUTE })]);
-    expect(changes).toMatchObject([{ type: 'release', release: { how: 'allowed', ban: { subject: '203.0.113.0/24' } } }]);
+    const { changes } = bench.judge([
+      event({ kind: 'authenticated', ip: '203.0.113.200', points: 0, at: AT + MINUTE }),
+    ]);
+    expect(changes).toMatchObject([
+      { type: 'release', release: { how: 'allowed', ban: { subject: '203.0.113.0/24' } } },
+    ]);
   });
 
   it('is never banned when that is switched off', () => {
@@ -266,7 +278,9 @@ describe('a person', () => {
     bench.judge(Array.from({ length: 4 }, (_, h) => probe(6, { ip: `203.0.113.${h + 1}`, at: AT })).flat());
     bench.judge([event({ ip: '203.0.113.1', kind: 'refused', points: 0.2, at: AT + MINUTE })]);
     const verdict = bench.keep(bench.policy.unban('203.0.113.1', bench.states, AT + 2 * MINUTE));
-    const released = verdict.changes.map((change) => (change.type === 'release' ? change.release.ban.subject : change.type));
+    const released = verdict.changes.map((change) =>
+      change.type === 'release' ? change.release.ban.subject : change.type,
+    );
     expect(released.sort()).toEqual(['203.0.113.0/24', '203.0.113.1']);
     const state = bench.of('203.0.113.1');
     expect(bench.policy.scoreAt(state, AT + 2 * MINUTE)).toBe(0);
@@ -284,9 +298,19 @@ describe('a person', () => {
 
 describe('replay', () => {
   const anyEvent = fc.record({
-    kind: fc.constantFrom('offense', 'offense', 'offense', 'accepted', 'authenticated', 'refused') as fc.Arbitrary<LogEvent['kind']>,
+    kind: fc.constantFrom('offense', 'offense', 'offense', 'accepted', 'authenticated', 'refused') as fc.Arbitrary<
+      LogEvent['kind']
+    >,
     rule: fc.constantFrom('postfix/user-unknown', 'postfix/sasl-failed'),
-    ip: fc.constantFrom('203.0.113.1', '203.0.113.2', '203.0.113.3', '203.0.113.4', '203.0.113.5', '2001:db8::1', '2001:db8::2'),
+    ip: fc.constantFrom(
+      '203.0.113.1',
+      '203.0.113.2',
+      '203.0.113.3',
+      '203.0.113.4',
+      '203.0.113.5',
+      '2001:db8::1',
+      '2001:db8::2',
+    ),
     at: fc.integer({ min: AT, max: AT + 3 * HOUR }),
     host: fc.constantFrom(null, 'a.example', 'b.example'),
     points: fc.constantFrom(0.2, 1, 2),
@@ -318,7 +342,8 @@ describe('replay', () => {
           lived.judge([one], one.at);
         }
         const end = AT + 400 * DAY;
-        for (const bench of [replayed, lived]) bench.keep(bench.policy.settle([...bench.states.keys()], bench.states, end));
+        for (const bench of [replayed, lived])
+          bench.keep(bench.policy.settle([...bench.states.keys()], bench.states, end));
         expect(new Map([...lived.states].sort())).toEqual(new Map([...replayed.states].sort()));
       }),
     );

@@ -16,7 +16,8 @@ const match = (part: Partial<Match>): Match => ({
   closes: false,
   ...part,
 });
-const worth = (sessions: Sessions, matches: readonly Match[]) => matches.map((one) => sessions.weigh(one)?.points ?? null);
+const worth = (sessions: Sessions, matches: readonly Match[]) =>
+  matches.map((one) => sessions.weigh(one)?.points ?? null);
 
 describe('one misdeed counts once', () => {
   it('an echo of a counted failure adds nothing', () => {
@@ -38,7 +39,10 @@ describe('one misdeed counts once', () => {
   });
 
   it('a dictionary in one session counts fully at first, then little, and still reaches 5', () => {
-    const points = worth(new Sessions(), Array.from({ length: 10 }, () => match({})));
+    const points = worth(
+      new Sessions(),
+      Array.from({ length: 10 }, () => match({})),
+    );
     expect(points.slice(0, 5)).toEqual([1, 1, 1, 1, 1]);
     expect(points[9]).toBe(0.25);
     expect(points.reduce<number>((total, one) => total + (one ?? 0), 0)).toBeGreaterThan(5);
@@ -59,7 +63,10 @@ describe('one misdeed counts once', () => {
 
   it('other processes with the same client are other sessions', () => {
     const sessions = new Sessions();
-    worth(sessions, Array.from({ length: 6 }, () => match({})));
+    worth(
+      sessions,
+      Array.from({ length: 6 }, () => match({})),
+    );
     expect(worth(sessions, [match({ process: 'postfix/smtpd[8]' })])).toEqual([1]);
   });
 

@@ -103,7 +103,9 @@ export class RunningDaemon {
       if (found !== undefined) return found;
       const over = this.#child.exitCode !== null || this.#child.signalCode !== null;
       if (over || Date.now() > deadline) {
-        throw new Error(`the daemon ${over ? 'ended' : 'did not say it in time'}:\n${this.log.map((e) => JSON.stringify(e)).join('\n')}`);
+        throw new Error(
+          `the daemon ${over ? 'ended' : 'did not say it in time'}:\n${this.log.map((e) => JSON.stringify(e)).join('\n')}`,
+        );
       }
       await new Promise<void>((resolve) => {
         const wake = () => {

@@ -24,7 +24,19 @@ export interface RedisOptions {
 export async function startRedis(options: RedisOptions = {}): Promise<LabRedis> {
   const folder = await mkdtemp(join(tmpdir(), 'blockd-redis-'));
   const port = await freePort();
-  const args = ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', 'no', ...(options.args ?? [])];
+  const args = [
+    '--port',
+    String(port),
+    '--bind',
+    '127.0.0.1',
+    '--dir',
+    folder,
+    '--save',
+    '',
+    '--appendonly',
+    'no',
+    ...(options.args ?? []),
+  ];
   let child = await start(args);
   const end = async () => {
     if (child.exitCode !== null || child.signalCode !== null) return;
