@@ -143,6 +143,9 @@ async function print({ desk, logs, map, counts }: Facts, output: Output): Promis
   const row = (label: string, text: string) => output.line(`${styled(look, 'bold', label.padEnd(8))} ${text}`);
   const mode = describeMode(desk.mode);
   await row('mode', desk.mode === 'enforce' ? mode : styled(look, 'yellow', mode));
+  if (desk.configuredMode !== desk.mode) {
+    await row('', `the config says ${desk.configuredMode}: reload blockd to have that`);
+  }
   await row(
     'daemon',
     daemonSentence(desk, (text) => styled(look, 'red', text)),
@@ -167,7 +170,7 @@ async function print({ desk, logs, map, counts }: Facts, output: Output): Promis
     plural(releases, 'release'),
     `${refused} refused`,
   ];
-  await row('counted', `${counted.join(', ')}, since ${relative(note.startedAt, now)}`);
+  await row('counted', `${counted.join(', ')}, since its start ${relative(note.startedAt, now)}`);
 }
 
 function daemonSentence({ note, running, now, config }: Desk, alarm: (text: string) => string): string {

@@ -439,7 +439,7 @@ describe('blockctl status', () => {
     expect(stdout).toMatch(/mode +enforce: banned clients are refused/);
     expect(stdout).toMatch(/daemon +running, version 1\.2\.3/);
     expect(stdout).toMatch(/mail\.log: 4 KiB still to read/);
-    expect(stdout).toMatch(/counted +1000 lines, 12 offenses, 3 bans, 1 release, 7 refused, since 1 h ago/);
+    expect(stdout).toMatch(/counted +1000 lines, 12 offenses, 3 bans, 1 release, 7 refused, since its start 1 h ago/);
   });
 
   it('tells a stopped daemon from one that died', async () => {
