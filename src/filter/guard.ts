@@ -36,7 +36,16 @@ function guardAddress(pattern: Pattern): void {
 }
 
 const PLAIN: CharSet = WORD | charOf('.') | charOf('-') | charOf('+') | charOf('/');
-const QUOTES: CharSet = ['<', '"', "'", '(', '=', '{', '`'].reduce((set, char) => set | charOf(char), 0n);
+/** What a client's text often stands behind, and what ends it. */
+const FIELDS: readonly (readonly [opening: CharSet, closing: CharSet])[] = [
+  [charOf('<'), charOf('>')],
+  [charOf('('), charOf(')')],
+  [charOf('{'), charOf('}')],
+  [charOf('"'), charOf('"')],
+  [charOf("'"), charOf("'")],
+  [charOf('`'), charOf("'")],
+  [charOf('='), charOf(' ') | charOf(',') | charOf(';')],
+];
 const ADDRESS_CHARS: CharSet =
   DIGITS |
   charOf(':') |
@@ -45,44 +54,55 @@ const ADDRESS_CHARS: CharSet =
 /** Why the words before the address may hold a client's text; null when they can't. */
 function wordDoubt(node: Node): string | null {
   let doubt: string | null = null;
-  let previous: CharSet = 0n;
+  /** Openings of fields that are not closed yet. */
+  let open: CharSet = 0n;
   const visit = (part: Node, variable: boolean): void => {
     switch (part.type) {
       case 'set': {
         const free = variable || !isSingle(part.set);
         if (free && (part.set & ~PLAIN) !== 0n)
           doubt ??= `lets a variable part before the address match ${show(part.set & ~PLAIN)}`;
-        else if (free && (part.set & ~DIGITS) !== 0n && (previous & QUOTES) !== 0n) {
-          doubt ??= `has a variable part behind ${show(previous & QUOTES)}, where a client's text may stand, before the address`;
+        else if (free && (part.set & ~DIGITS) !== 0n && open !== 0n) {
+          doubt ??= `has a variable part behind ${show(open)}, where a client's text may stand, before the address`;
         }
-        previous = part.set;
+        if (isSingle(part.set)) open = fieldsBehind(open, part.set);
         return;
       }
       case 'sequence':
         for (const item of part.items) visit(item, variable);
         return;
       case 'choice': {
-        const before = previous;
+        const before = open;
         let after: CharSet = 0n;
         for (const option of part.options) {
-          previous = before;
+          open = before;
           // Fixed words to choose from are as fixed as one word.
           visit(option, variable);
-          after |= previous;
+          after |= open;
         }
-        previous = after;
+        open = after;
         return;
       }
       case 'repeat': {
-        const before = previous;
+        const before = open;
         const optionalWord = part.min === 0 && part.max === 1;
         visit(part.item, variable || !(optionalWord || part.min === part.max));
-        previous |= before;
+        open |= before;
       }
     }
   };
   visit(node, false);
   return doubt;
+}
+
+function fieldsBehind(open: CharSet, char: CharSet): CharSet {
+  let still = open;
+  for (const [opening, closing] of FIELDS) {
+    const isOpen = (open & opening) !== 0n;
+    if (isOpen && (closing & char) !== 0n) still &= ~opening;
+    else if (opening === char) still |= opening;
+  }
+  return still;
 }
 
 function endsWithEnd(node: Node): boolean {

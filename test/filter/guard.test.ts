@@ -27,6 +27,9 @@ describe('an attacker could choose the address', () => {
     ['user [\\w ]+ from {ip}', /" "/],
     ['login: user=<\\w+>, rip={ip}, lip=', /where a client's text may stand/],
     ['login user="[\\w.]*" from {client}', /where a client's text may stand/],
+    ['login user=<x-\\w+> from {client}', /where a client's text may stand/],
+    ['login user=x\\w+ from {client}', /where a client's text may stand/],
+    ["login `a b\\w*' from {client}", /where a client's text may stand/],
     ['login: user=<.*>, rip={ip}', /anchor the end of the line/],
     ['login: user=<.*>, rip={ip}, .*$', /second address behind the same words/],
     ['login: user=<.*>, rip={ip}, lip=[\\d.]+$', /second address behind the same words/],
@@ -43,6 +46,8 @@ describe('an attacker could choose the address', () => {
     'lost connection after DATA \\(\\d+ bytes\\) from {client}',
     'warning: (?:Connection|AUTH command) rate limit exceeded: \\d+ from {client} for service',
     'login: user=<[^=]*>, rip={ip}, lip=[\\d.]+$',
+    'login of <\\d+> at [a-z]+ from {client}',
+    'port=\\d+, stage [A-Z]+ (fixed) "words" from {client}',
     '^blocked {ip}',
   ])('%s is not', (pattern) => {
     expect(() => load(pattern)).not.toThrow();
