@@ -1,6 +1,7 @@
 /** `blockctl allow`, `disallow` and `allowed`: the list of the never-banned that people keep. */
-import type { ExitCode } from '../domain/errors.js';
+
 import type { Ban } from '../domain/ban.js';
+import type { ExitCode } from '../domain/errors.js';
 import type { Policy } from '../policy/policy.js';
 import { atDesk, type Context, type Desk } from './desk.js';
 import { iso, localTime } from './format.js';

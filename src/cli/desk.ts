@@ -9,7 +9,7 @@ import { type LoadedConfig, loadConfig, toPolicySettings } from '../config/load.
 import { type Config, DEFAULT_MAP_PATH, type Mode } from '../config/schema.js';
 import { parseAddress } from '../domain/address.js';
 import { type ExitCode, reasonOf, UnavailableError } from '../domain/errors.js';
-import type { AllowRules, Allowlist } from '../policy/allowlist.js';
+import type { Allowlist, AllowRules } from '../policy/allowlist.js';
 import type { Policy, PolicySettings } from '../policy/policy.js';
 import type { AccessMap } from '../postfix/access-map.js';
 import { type DaemonNote, daemonNoteName, isRunning } from '../store/daemon-note.js';

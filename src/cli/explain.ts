@@ -15,8 +15,8 @@ import {
   plural,
   RELEASED,
   relative,
-  rounded,
   roughly,
+  rounded,
   shortNumber,
 } from './format.js';
 import { readable } from './logtext.js';

@@ -3,7 +3,7 @@ import type { Ban, Release } from '../domain/ban.js';
 import type { ExitCode } from '../domain/errors.js';
 import { MAX_CHANGES } from '../store/store.js';
 import { atDesk, type Context, type Desk } from './desk.js';
-import { banJson, iso, rounded, roughly } from './format.js';
+import { banJson, iso, roughly, rounded } from './format.js';
 import { bannerOf } from './mode.js';
 import { type Column, styled, table } from './terminal.js';
 

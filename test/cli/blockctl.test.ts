@@ -1,14 +1,11 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { daemonNoteName } from '../../src/store/daemon-note.js';
-import { BLOCKCTL, Bench, execute, offenses } from './support.js';
+import { Bench, BLOCKCTL, execute, offenses } from './support.js';
 
 const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
-
-// Processes take their time on a busy machine.
-vi.setConfig({ testTimeout: 30_000 });
 
 let bench: Bench;
 beforeEach(() => {

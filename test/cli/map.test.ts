@@ -1,11 +1,9 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type DaemonNote, daemonNoteName } from '../../src/store/daemon-note.js';
 import { Bench, offenses } from './support.js';
-
-vi.setConfig({ testTimeout: 30_000 });
 
 let bench: Bench;
 let map: string;
