@@ -27,8 +27,8 @@ function guardAddress(pattern: Pattern): void {
     );
   }
   const leadIn = trailingLiteral(pattern.head.node);
-  const unsafe = leadIn.length === 0 || [pattern.head, pattern.tail].some((part) => canSwallow(part, leadIn));
-  if (unsafe) {
+  const second = [...leadIn, pattern.hasHost ? CLIENT_STARTS : ADDRESS_STARTS];
+  if (leadIn.length === 0 || [pattern.head, pattern.tail].some((part) => canSwallow(part, second))) {
     throw new PatternError(
       `${doubt}, and a second address behind the same words could be taken for the true one; exclude the character before the address from the variable parts`,
     );
@@ -46,10 +46,8 @@ const FIELDS: readonly (readonly [opening: CharSet, closing: CharSet])[] = [
   [charOf('`'), charOf("'")],
   [charOf('='), charOf(' ') | charOf(',') | charOf(';')],
 ];
-const ADDRESS_CHARS: CharSet =
-  DIGITS |
-  charOf(':') |
-  ['a', 'b', 'c', 'd', 'e', 'f', 'A', 'B', 'C', 'D', 'E', 'F'].reduce((set, char) => set | charOf(char), 0n);
+const ADDRESS_STARTS: CharSet = [...'0123456789abcdefABCDEF:'].reduce((set, char) => set | charOf(char), 0n);
+const CLIENT_STARTS: CharSet = WORD | charOf('.') | charOf('-') | charOf('[');
 
 /** Why the words before the address may hold a client's text; null when they can't. */
 function wordDoubt(node: Node): string | null {
@@ -119,21 +117,16 @@ function trailingLiteral(node: Node): CharSet[] {
   return literal;
 }
 
-/** Can a match of `part` hold the literal, followed by what an address begins with? */
-function canSwallow(part: Parsed, literal: readonly CharSet[]): boolean {
+/** Can a match of `part` hold these characters in a row? */
+function canSwallow(part: Parsed, chars: readonly CharSet[]): boolean {
   const { positions } = automaton(part.node);
   let reached = new Set(positions.keys());
-  for (const char of [...literal, ADDRESS_CHARS]) {
-    const next = new Set<number>();
-    for (const index of reached) {
-      const position = positions[index];
-      if (position === undefined || (position.set & char) === 0n) continue;
-      if (char === ADDRESS_CHARS) return true;
-      for (const follower of position.follow) next.add(follower);
-    }
-    reached = next;
+  for (const [place, char] of chars.entries()) {
+    const matched = [...reached].flatMap((index) => positions[index] ?? []).filter(({ set }) => (set & char) !== 0n);
+    if (matched.length === 0) return false;
+    if (place < chars.length - 1) reached = new Set(matched.flatMap(({ follow }) => [...follow]));
   }
-  return false;
+  return true;
 }
 
 /* How long may it take? */

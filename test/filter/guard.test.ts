@@ -34,6 +34,7 @@ describe('an attacker could choose the address', () => {
     ['login: user=<.*>, rip={ip}, .*$', /second address behind the same words/],
     ['login: user=<.*>, rip={ip}, lip=[\\d.]+$', /second address behind the same words/],
     ['login: user=<[^=]*>, rip={ip}, .*$', /second address behind the same words/],
+    ['note [n-z> ]*> on {client}$', /second address behind the same words/],
     ['.*{ip}$', /second address behind the same words/],
   ])('%s is refused', (pattern, reason) => {
     expect(() => load(pattern)).toThrow(UsageError);
