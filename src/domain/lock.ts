@@ -1,10 +1,10 @@
 /**
- * A lock between processes that ends with its holder, `kill -9` included: flock(2) on a file, held by util-linux's
- * flock(1) in a child that ends when our end of its pipe closes. The file itself stays and means nothing.
+ * A lock between processes that ends with its holder, `kill -9` included: flock(2) on a file that this process keeps
+ * open. util-linux's flock(1) takes it on our descriptor, which Node can't do itself, and is gone before the work
+ * begins. The file itself stays and means nothing.
  */
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
+import { closeSync, fchownSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { reasonOf, UnavailableError } from './errors.js';
 
@@ -20,40 +20,59 @@ const HELD = 75;
  * @throws UnavailableError when the file can't be made or flock(1) is missing.
  */
 export async function acquireLock(path: string, options: { readonly waitMs: number }): Promise<Lock | null> {
-  makeFolder(path);
-  const patience = options.waitMs === 0 ? ['-n'] : ['-w', String(options.waitMs / 1_000)];
-  const child = spawn('flock', [...patience, '-E', String(HELD), path, 'sh', '-c', 'echo held; exec cat'], {
-    stdio: ['pipe', 'pipe', 'pipe'],
-    // Ctrl-C on a terminal must not end the lock before its holder has finished.
-    detached: true,
-  });
-  child.stdin.on('error', () => undefined);
-  let complaint = '';
-  child.stderr.on('data', (data) => {
-    complaint += data;
-  });
-  const ended = new Promise<number | Error>((resolve) => {
-    child.once('error', resolve);
-    child.once('close', (code) => resolve(code ?? 1));
-  });
-  const first = await Promise.race([once(child.stdout, 'data').then(() => 'held' as const), ended]);
-  if (first === HELD) return null;
-  if (first instanceof Error) {
-    throw new UnavailableError(`can't lock ${path}: flock(1) of util-linux can't be run: ${reasonOf(first)}`, { cause: first });
+  const descriptor = openFile(path);
+  let taken = false;
+  try {
+    taken = await lockDescriptor(descriptor, path, options.waitMs);
+  } finally {
+    if (!taken) closeSync(descriptor);
   }
-  if (first !== 'held') throw new UnavailableError(`can't lock ${path}: ${complaint.trim().split('\n').at(-1) || `flock ended with ${first}`}`);
+  if (!taken) return null;
+  let held = true;
   return {
     release: async () => {
-      child.stdin.end();
-      await ended;
+      // A descriptor's number is used again: closing it twice would close somebody else's file.
+      if (held) closeSync(descriptor);
+      held = false;
     },
   };
 }
 
-function makeFolder(path: string): void {
+/** Only its owner may open it: whoever can, can keep everybody else waiting. */
+function openFile(path: string): number {
+  const folder = dirname(path);
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    mkdirSync(folder, { recursive: true });
+    const descriptor = openSync(path, 'a', 0o600);
+    // Root must not leave a file that the folder's owner can't lock.
+    if (process.getuid?.() === 0) fchownSync(descriptor, statSync(folder).uid, statSync(folder).gid);
+    return descriptor;
   } catch (error) {
-    throw new UnavailableError(`can't make the folder ${dirname(path)}: ${reasonOf(error)}`, { cause: error });
+    throw new UnavailableError(`can't lock ${path}: ${reasonOf(error)}`, { cause: error });
   }
+}
+
+/** The lock belongs to the open file, which flock(1) inherits as its descriptor 3 and we keep. */
+async function lockDescriptor(descriptor: number, path: string, waitMs: number): Promise<boolean> {
+  const patience = waitMs === 0 ? ['-n'] : ['-w', String(waitMs / 1_000)];
+  const child = spawn('flock', [...patience, '-E', String(HELD), '3'], {
+    stdio: ['ignore', 'ignore', 'pipe', descriptor],
+    // Ctrl-C on a terminal must not end the waiting of a program that means to finish its work first.
+    detached: true,
+  });
+  let complaint = '';
+  child.stderr?.on('data', (data) => {
+    complaint += data;
+  });
+  const result = await new Promise<number | Error>((resolve) => {
+    child.once('error', resolve);
+    child.once('close', (code) => resolve(code ?? 1));
+  });
+  if (result === 0) return true;
+  if (result === HELD) return false;
+  const why =
+    result instanceof Error
+      ? `flock(1) of util-linux can't be run: ${reasonOf(result)}`
+      : complaint.trim().split('\n').at(-1) || `flock ended with status ${result}`;
+  throw new UnavailableError(`can't lock ${path}: ${why}`, { cause: result instanceof Error ? result : undefined });
 }

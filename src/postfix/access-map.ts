@@ -3,26 +3,42 @@
  * It is built aside and renamed, or changed transactionally, so that Postfix finds it whole at every instant.
  */
 import { constants } from 'node:fs';
-import { access, chmod, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { basename, dirname, isAbsolute } from 'node:path';
-import { BlockdError, reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
+import { access, mkdir, stat } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join } from 'node:path';
+import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
 import { acquireLock } from '../domain/lock.js';
-import { type MapEntry, type PublishedEntry, parseLine, type Rendering, renderLine, type Table, tableOf } from './entry.js';
+import {
+  keyOfLine,
+  type MapEntry,
+  type PublishedEntry,
+  parseLine,
+  type Rendering,
+  renderLine,
+  type Table,
+  tableOf,
+} from './entry.js';
+import {
+  asideOf,
+  changedAt,
+  INDEXED_TYPES,
+  MapFiles,
+  removeAsides,
+  replaceAll,
+  settle,
+  stampsOf,
+  textOf,
+  writeWhole,
+} from './map-files.js';
+import { type Differences, Postmap, type PostmapOptions } from './postmap.js';
 import { complaintOf, run } from './run.js';
 
 export type { MapEntry, PublishedEntry } from './entry.js';
 
-export interface AccessMapOptions extends Rendering {
-  /** Postfix's map type: hash, btree, lmdb, cdb or cidr. */
-  readonly type: string;
+export interface AccessMapOptions extends Rendering, PostmapOptions {
   /** Absolute, as main.cf names it: without the `.db` that postmap adds. */
   readonly path: string;
-  readonly postmap: string;
   /** Command that makes every smtpd open its tables anew: once after a repair, and for what Postfix does not notice. */
   readonly reload: readonly string[];
-  readonly configDirectory?: string;
-  /** How long one run of postmap may take; 60 s unless told. */
-  readonly timeoutMs?: number;
   readonly onNotice?: (level: 'info' | 'warn' | 'error', message: string) => void;
 }
 
@@ -36,9 +52,9 @@ export interface PublishResult {
   readonly repaired: boolean;
 }
 
-/** Suffix of the file that postmap makes; measured with Postfix 3.7. */
-const SUFFIX: Record<string, string> = { hash: '.db', btree: '.db', lmdb: '.lmdb', cdb: '.cdb' };
 const LOCK_WAIT_MS = 20_000;
+/** How long `intact` waits for a publisher that is at it; the next look comes anyway. */
+const LOOK_WAIT_MS = 1_000;
 /** From here on a changed copy is cheaper than a rebuild: 0.19 s against 0.41 s at 100,000 entries. */
 const INCREMENTAL_FROM = 20_000;
 const HEADER = '# Written by blockd; changes made here are overwritten. To let somebody in: blockctl unban ADDRESS\n';
@@ -47,196 +63,330 @@ const HEADER = '# Written by blockd; changes made here are overwritten. To let s
 export function parseMapSpec(text: string): { readonly type: string; readonly path: string } {
   const colon = text.indexOf(':');
   const [type, path] = [text.slice(0, colon), text.slice(colon + 1)];
-  if (type === 'texthash') {
+  if (colon > 0 && type === 'texthash') {
     throw new UsageError(`map ${text}: Postfix never notices changes of a texthash map; use hash, btree, lmdb or cdb`);
   }
-  if (colon < 0 || !(type in SUFFIX || type === 'cidr')) {
-    throw new UsageError(`map ${text}: write TYPE:PATH with TYPE one of hash, btree, lmdb, cdb, cidr`);
+  if (colon < 0 || !(INDEXED_TYPES.includes(type) || type === 'cidr')) {
+    throw new UsageError(`map ${text}: write TYPE:PATH with TYPE one of ${INDEXED_TYPES.join(', ')}, cidr`);
   }
   if (!isAbsolute(path) || path.endsWith('/') || /[\s,]/.test(path)) {
-    throw new UsageError(`map ${text}: the path must be absolute, name a file, and hold no blank or comma, as in main.cf`);
+    throw new UsageError(
+      `map ${text}: the path must be absolute, name a file, and hold no blank or comma, as in main.cf`,
+    );
   }
   return { type, path };
 }
 
-/** Lines of the two files, by key, in the order in which they are written. */
+/** Lines of the two tables, by key, in the order in which they are written. */
 type Lines = Readonly<Record<Table, ReadonlyMap<string, string>>>;
+
+/** One entry as it was rendered last: most bans are the same in the next picture. */
+interface Rendered {
+  readonly until: number;
+  readonly reason: string;
+  readonly table: Table;
+  readonly line: string;
+}
+
+/** What lies on disk. */
+interface Found {
+  readonly lines: Lines;
+  /** Lines that blockd did not write. */
+  readonly foreign: readonly string[];
+  /** Was it ever published? */
+  readonly known: boolean;
+  readonly intact: boolean;
+}
 
 export class AccessMap {
   readonly type: string;
   readonly path: string;
   readonly #options: AccessMapOptions;
+  readonly #files: MapFiles;
+  readonly #postmap: Postmap;
+  /** What this process published last: spares reading it back. */
+  #last: { readonly stamps: string; readonly lines: Lines } | null = null;
+  #rendered: ReadonlyMap<string, Rendered> = new Map();
 
   constructor(options: AccessMapOptions) {
     this.type = options.type;
     this.path = options.path;
     this.#options = options;
+    this.#files = new MapFiles(options.type, options.path);
+    this.#postmap = new Postmap(options);
   }
 
   /**
    * Makes the map hold exactly the entries that `readEntries`, called with the lock held, tells: the last writer has
    * the newest picture. Writes nothing when nothing changed.
    * @throws UnavailableError when it can't; the map stays as it was.
+   * @throws UsageError when the path is a directory, or a map that somebody else keeps.
    */
   async publish(readEntries: () => Promise<readonly MapEntry[]>): Promise<PublishResult> {
-    return this.#locked(async () => this.#write(this.#render(await readEntries())));
+    return this.#locked(async () => this.#write(this.#render(await readEntries()), await this.#find()));
   }
 
   /** What the map's text says. */
   async read(): Promise<{ readonly entries: PublishedEntry[]; readonly publishedAt: number | null }> {
-    const texts = await Promise.all(this.#textFiles().map((file) => textOf(file)));
+    const texts = await Promise.all(this.#texts().map((file) => textOf(file)));
     const lines = texts.flatMap((text) => (text ?? '').split('\n'));
     const entries = lines.map(parseLine).filter((entry) => entry !== null);
-    const published = await stampOf(this.#compiledFile());
-    return { entries, publishedAt: published === null ? null : published.mtimeMs };
+    return { entries, publishedAt: await changedAt(this.#files.compiled) };
   }
 
-  /** Drops the entries that ended, from the map alone; does nothing where there is no map. */
+  /** Drops the entries that ended, from the map alone, and mends a damaged one; does nothing where there is none. */
   async sweep(now: number): Promise<{ readonly dropped: number; readonly left: number }> {
-    if ((await textOf(this.path)) === null) return { dropped: 0, left: 0 };
+    const found = await Promise.all(this.#files.all.map((file) => changedAt(file)));
+    if (found.every((at) => at === null)) return { dropped: 0, left: 0 };
     return this.#locked(async () => {
-      const { entries } = await this.read();
-      const left = entries.filter(({ until }) => until > now);
-      if (left.length < entries.length) await this.#write(this.#keep(left));
-      return { dropped: entries.length - left.length, left: left.length };
+      const found = await this.#find();
+      const before = found.intact ? found.lines : await this.#inForce(found);
+      const isLeft = (line: string) => (parseLine(line)?.until ?? 0) > now;
+      const keep = (table: ReadonlyMap<string, string>) => new Map([...table].filter(([, line]) => isLeft(line)));
+      const after = { indexed: keep(before.indexed), cidr: keep(before.cidr) };
+      const dropped = sizeOf(before) - sizeOf(after);
+      if (dropped > 0 || (found.known && !found.intact)) await this.#write(after, found);
+      return { dropped, left: sizeOf(after) };
     });
   }
 
   /** Is on disk what was last published? Looks at inodes, sizes and times only. */
   async intact(): Promise<boolean> {
-    const stamps = await textOf(this.#stampFile());
-    return stamps !== null && stamps === (await this.#stamps());
+    if (await this.#isIntact()) return true;
+    try {
+      // Another process may be publishing at this very moment.
+      const lock = await acquireLock(this.#files.lock, { waitMs: LOOK_WAIT_MS });
+      if (lock === null) return true;
+      return await this.#isIntact().finally(() => lock.release());
+    } catch (error) {
+      if (error instanceof UnavailableError) return false;
+      throw error;
+    }
+  }
+
+  async #isIntact(): Promise<boolean> {
+    const [state, stamps] = await Promise.all([textOf(this.#files.state), stampsOf(this.#files.all)]);
+    return state === stamps;
   }
 
   #render(entries: readonly MapEntry[]): Lines {
     const lines = { indexed: new Map<string, string>(), cidr: new Map<string, string>() };
+    const rendered = new Map<string, Rendered>();
     for (const entry of entries) {
-      const table = this.type === 'cidr' ? 'cidr' : tableOf(entry.subject);
-      const line = renderLine(entry, table, this.#options);
-      lines[table].set(keyOf(line), line);
+      const last = this.#rendered.get(entry.subject);
+      const isSame = last?.until === entry.until && last.reason === entry.reason;
+      const now = isSame ? last : this.#renderEntry(entry);
+      rendered.set(entry.subject, now);
+      lines[now.table].set(keyOfLine(now.line), now.line);
     }
-    return sorted(lines);
+    this.#rendered = rendered;
+    return { indexed: sorted(lines.indexed), cidr: sorted(lines.cidr) };
   }
 
-  #keep(entries: readonly PublishedEntry[]): Lines {
+  #renderEntry(entry: MapEntry): Rendered {
+    const table = this.type === 'cidr' ? 'cidr' : tableOf(entry.subject);
+    return { until: entry.until, reason: entry.reason, table, line: renderLine(entry, table, this.#options) };
+  }
+
+  async #find(): Promise<Found> {
+    const { state, all } = this.#files;
+    const [published, stamps] = await Promise.all([textOf(state), stampsOf(all)]);
+    const known = published !== null;
+    const intact = published === stamps;
+    if (intact && this.#last?.stamps === stamps) return { lines: this.#last.lines, foreign: [], known, intact };
+    const texts = await Promise.all(this.#texts().map((file) => textOf(file)));
     const lines = { indexed: new Map<string, string>(), cidr: new Map<string, string>() };
-    for (const { subject, line } of entries) {
-      const table = this.type === 'cidr' ? 'cidr' : tableOf(subject);
-      lines[table].set(keyOf(line), line);
+    const foreign: string[] = [];
+    for (const [index, text] of texts.entries()) {
+      const table = index === 0 && this.type !== 'cidr' ? 'indexed' : 'cidr';
+      for (const line of (text ?? '').split('\n')) {
+        if (line.trim() === '' || line.startsWith('#')) continue;
+        if (parseLine(line) === null) foreign.push(line);
+        else lines[table].set(keyOfLine(line), line);
+      }
     }
-    return sorted(lines);
+    if (!known && foreign.length > 0 && sizeOf(lines) === 0 && texts.every((text) => !text?.startsWith(HEADER))) {
+      throw new UsageError(
+        `${this.path} is not blockd's: it holds ${quoted(foreign[0])}. Give postfix.map a file of its own, or move this one away`,
+      );
+    }
+    return { lines, foreign, known, intact };
   }
 
-  async #write(lines: Lines): Promise<PublishResult> {
-    await this.#removeLeftovers();
-    const before = await this.#linesOnDisk();
-    const isNew = before === null;
-    const repaired = !isNew && !(await this.intact());
-    const was = before ?? { indexed: new Map(), cidr: new Map() };
-    const indexed = differences(was.indexed, lines.indexed);
-    const cidr = differences(was.cidr, lines.cidr);
-    const entries = lines.indexed.size + lines.cidr.size;
+  /** What Postfix goes by while the text can't be trusted: the compiled map is asked itself where that is possible. */
+  async #inForce({ lines, foreign }: Found): Promise<Lines> {
+    const text = await textOf(this.path);
+    const isWhole = text?.startsWith(HEADER) && text.endsWith('\n') && foreign.length === 0;
+    if (isWhole || this.type === 'cidr') return lines;
+    const listed = (await this.#postmap.list(this.path)) ?? [];
+    const own = listed.filter((line) => parseLine(line) !== null).map((line) => [keyOfLine(line), line] as const);
+    return { indexed: sorted(new Map([...own, ...lines.indexed])), cidr: lines.cidr };
+  }
+
+  async #write(wanted: Lines, found: Found): Promise<PublishResult> {
+    const indexed = differences(found.lines.indexed, wanted.indexed);
+    const cidr = differences(found.lines.cidr, wanted.cidr);
+    const isNew = !found.known && sizeOf(found.lines) === 0;
+    const repaired = !isNew && !found.intact;
     const added = indexed.put.size + cidr.put.size;
     const removed = indexed.gone.length + cidr.gone.length;
-    if (!isNew && !repaired && added === 0 && removed === 0) return { changed: false, added, removed, entries, repaired };
-    if (repaired) this.#notice('warn', `the access map ${this.type}:${this.path} was missing, damaged or edited: it is built anew`);
+    const changed = isNew || repaired || added > 0 || removed > 0;
+    const result = { changed, added, removed, entries: sizeOf(wanted), repaired };
+    if (!changed) return result;
 
+    const missing = await this.#missing();
+    if (repaired) this.#notice('warn', this.#damage(missing, found.foreign));
     const cidrChanged = cidr.put.size > 0 || cidr.gone.length > 0;
-    if (isNew || repaired || cidrChanged) await this.#replace(this.#cidrFile(), textFrom(lines.cidr));
-    // A fresh inode of the indexed map makes smtpd open every table anew, the cidr one included (measured).
-    if (this.type !== 'cidr') await this.#writeIndexed(lines.indexed, indexed, isNew || repaired);
-    await this.#replace(this.#stampFile(), await this.#stamps());
-    const unnoticed = (this.type === 'lmdb' || this.type === 'cidr') && cidrChanged && !isNew;
-    if (repaired || unnoticed) await this.#reload();
-    return { changed: true, added, removed, entries, repaired };
-  }
-
-  async #writeIndexed(lines: ReadonlyMap<string, string>, changes: Differences, whole: boolean): Promise<void> {
-    const few = changes.put.size + changes.gone.length < lines.size / 2;
-    if (this.type === 'lmdb' && !whole && few) return this.#changeInPlace(lines, changes);
-    const canCopy = this.type === 'hash' || this.type === 'btree';
-    const copy = canCopy && !whole && few && lines.size >= INCREMENTAL_FROM;
-    const aside = `${this.path}.new`;
-    await this.#create(aside, textFrom(lines));
-    if (copy) {
-      await this.#tool(['cp', '--sparse=always', this.#compiledFile(), aside + this.#suffix()]);
-      await this.#change(aside, changes);
-    } else {
-      await this.#postmap([`${this.type}:${aside}`]);
+    const whole = isNew || repaired;
+    await removeAsides(this.path);
+    try {
+      const stamps =
+        !whole && !cidrChanged && (await this.#canChangeInPlace(indexed, wanted))
+          ? await this.#changeInPlace(wanted, indexed)
+          : await this.#replace(wanted, { indexed, whole, withCidr: whole || cidrChanged });
+      this.#last = { stamps, lines: wanted };
+    } finally {
+      // Above all after a failure: a full disk is not filled further.
+      await removeAsides(this.path);
     }
-    await this.#checkOne(aside, lines);
-    await this.#guard(async () => {
-      await chmod(aside + this.#suffix(), 0o644);
-      await sync(aside + this.#suffix());
-      await rename(aside + this.#suffix(), this.#compiledFile());
-      await rename(aside, this.path);
-      await sync(dirname(this.path));
-    });
-  }
-
-  /** LMDB's own transactions: an open smtpd sees the change at its next look-up, and nothing restarts. */
-  async #changeInPlace(lines: ReadonlyMap<string, string>, changes: Differences): Promise<void> {
-    // The text first: a text newer than its map would be complained about, and a crash in between is seen by the stamps.
-    await this.#replace(this.path, textFrom(lines));
-    await this.#change(this.path, changes);
-    await this.#checkOne(this.path, changes.put);
-  }
-
-  async #change(path: string, { put, gone }: Differences): Promise<void> {
-    const map = `${this.type}:${path}`;
-    if (put.size > 0) await this.#postmap(['-r', '-i', map], `${[...put.values()].join('\n')}\n`);
-    // postmap -d ends with 1 when there was nothing to delete.
-    if (gone.length > 0) await this.#postmap(['-d', '-', map], `${gone.join('\n')}\n`, [0, 1]);
-  }
-
-  /** postmap can end well and still have skipped a line. */
-  async #checkOne(path: string, lines: ReadonlyMap<string, string>): Promise<void> {
-    for (const [key, line] of lines) {
-      const { stdout } = await this.#postmap(['-q', key, `${this.type}:${path}`], '', [0, 1]);
-      if (stdout.trimEnd() === line.slice(key.length + 1)) return;
-      throw new UnavailableError(`${this.#options.postmap} built a map that lacks ${key}: ${this.type}:${path}`);
-    }
-  }
-
-  async #postmap(args: readonly string[], input = '', goodCodes: readonly number[] = [0]) {
-    const { postmap, configDirectory } = this.#options;
-    const where = configDirectory === undefined ? [] : ['-c', configDirectory];
-    return this.#tool([postmap, ...where, ...args], input, goodCodes);
-  }
-
-  async #tool(argv: readonly string[], input = '', goodCodes: readonly number[] = [0]) {
-    const { timeoutMs } = this.#options;
-    const result = await run(argv, { input, ...(timeoutMs !== undefined && { timeoutMs }) });
-    const fatal = /\b(?:fatal|panic): /.test(result.stderr);
-    if (fatal || !goodCodes.includes(result.code)) throw new UnavailableError(`${argv[0]} failed: ${complaintOf(result)}`);
+    // An smtpd that started without the map never looks for it again; and none ever looks at a cidr map again.
+    if (repaired || this.type === 'cidr' || (missing.length > 0 && (await this.#isWired()))) await this.#reload();
     return result;
   }
 
-  /** Bans work without it; only a smtpd that had found no map goes on without one, for at most 100 sessions. */
+  /**
+   * Builds everything aside, then renames: the cidr sibling first, because a fresh inode of the indexed map makes
+   * every smtpd start anew and open both (measured; lmdb included).
+   */
+  async #replace(
+    wanted: Lines,
+    how: { readonly indexed: Differences; readonly whole: boolean; readonly withCidr: boolean },
+  ): Promise<string> {
+    const files = this.#files;
+    const aside = asideOf(this.type, this.path);
+    const steps: [from: string, to: string][] = [];
+    if (how.withCidr) {
+      await writeWhole(aside.cidr, textFrom(wanted.cidr));
+      steps.push([aside.cidr, files.cidr]);
+    }
+    if (this.type !== 'cidr') {
+      await this.#buildIndexed(aside, wanted.indexed, how);
+      steps.push([aside.compiled, files.compiled], [aside.path, files.path]);
+    }
+    const sources = new Map(steps.map(([from, to]) => [to, from]));
+    const stamps = await stampsOf(files.all.map((file) => sources.get(file) ?? file));
+    await writeWhole(aside.state, stamps);
+    await replaceAll([...steps, [aside.state, files.state]]);
+    return stamps;
+  }
+
+  async #buildIndexed(
+    aside: MapFiles,
+    lines: ReadonlyMap<string, string>,
+    { indexed, whole }: { readonly indexed: Differences; readonly whole: boolean },
+  ): Promise<void> {
+    await writeWhole(aside.path, textFrom(lines));
+    const canCopy = (this.type === 'hash' || this.type === 'btree') && lines.size >= INCREMENTAL_FROM;
+    if (canCopy && !whole && isSmall(indexed, lines)) {
+      const copied = await run(['cp', '--sparse=always', this.#files.compiled, aside.compiled]);
+      if (copied.code !== 0) throw new UnavailableError(`can't copy the access map: ${complaintOf(copied)}`);
+      await this.#postmap.change(aside.path, indexed);
+    } else {
+      await this.#postmap.build(aside.path);
+    }
+    await this.#postmap.verify(aside.path, { put: indexed.put.size > 0 ? indexed.put : lines, gone: indexed.gone });
+    await settle(aside.compiled);
+  }
+
+  async #canChangeInPlace(indexed: Differences, wanted: Lines): Promise<boolean> {
+    if (this.type !== 'lmdb' || !isSmall(indexed, wanted.indexed)) return false;
+    const writable = access(this.#files.compiled, constants.W_OK);
+    return writable.then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** LMDB's own transactions: an open smtpd sees the change at its next look-up, and nothing restarts. */
+  async #changeInPlace(wanted: Lines, indexed: Differences): Promise<string> {
+    const files = this.#files;
+    const aside = asideOf(this.type, this.path);
+    await writeWhole(aside.path, textFrom(wanted.indexed));
+    await this.#postmap.change(this.path, indexed);
+    await this.#postmap.verify(this.path, indexed);
+    const stamps = await stampsOf(files.all.map((file) => (file === files.path ? aside.path : file)));
+    await writeWhole(aside.state, stamps);
+    await replaceAll([
+      [aside.path, files.path],
+      [aside.state, files.state],
+    ]);
+    return stamps;
+  }
+
+  async #missing(): Promise<string[]> {
+    const found = await Promise.all(this.#files.all.map((file) => changedAt(file)));
+    return this.#files.all.filter((_, index) => found[index] === null);
+  }
+
+  #damage(missing: readonly string[], foreign: readonly string[]): string {
+    const why =
+      missing.length > 0
+        ? `${missing.map((file) => basename(file)).join(' and ')} missing`
+        : foreign.length > 0
+          ? `${foreign.length} lines are not blockd's and go, such as ${quoted(foreign[0])}`
+          : 'changed by somebody else, damaged, or left halfway';
+    return `the access map ${this.type}:${this.path} is not what was last published (${why}): it is built anew`;
+  }
+
+  /** Does Postfix's configuration name the map? Until it does, there is no smtpd that missed it. */
+  async #isWired(): Promise<boolean> {
+    const folder = this.#options.configDirectory ?? '/etc/postfix';
+    const texts = await Promise.all(['main.cf', 'master.cf'].map((name) => textOf(join(folder, name))));
+    return texts.some((text) => text?.includes(this.path));
+  }
+
+  /** Bans work without it; only an smtpd that had found no map goes on without one, for at most 100 sessions. */
   async #reload(): Promise<void> {
-    const { reload, configDirectory } = this.#options;
-    if (reload.length === 0) return;
-    const [program = '', ...args] = reload;
-    const where = program === 'postfix' && configDirectory !== undefined ? ['-c', configDirectory] : [];
+    const { reload, configDirectory, timeoutMs } = this.#options;
+    const [program, ...args] = reload;
+    if (program === undefined) return;
+    const isPostfix = basename(program) === 'postfix' && configDirectory !== undefined;
+    const argv = [program, ...(isPostfix ? ['-c', configDirectory] : []), ...args];
     try {
-      await this.#tool([program, ...where, ...args]);
+      const result = await run(argv, timeoutMs === undefined ? {} : { timeoutMs });
+      // A Postfix that is not running opens everything when it starts.
+      if (result.code === 0 || /mail system is not running/.test(result.stderr)) return;
+      this.#notReloaded(argv, complaintOf(result));
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
-      this.#notice('warn', `Postfix was not reloaded (${error.message}); run "postfix reload" as root, so that every smtpd opens the map anew`);
+      this.#notReloaded(argv, error.message);
     }
+  }
+
+  #notReloaded(argv: readonly string[], why: string): void {
+    const what = `"${argv.join(' ')}" failed (${why})`;
+    this.#notice('warn', `${what}; run it as root, so that every smtpd opens the access map anew`);
   }
 
   async #locked<T>(work: () => Promise<T>): Promise<T> {
     const { path } = this;
+    const folder = dirname(path);
     try {
-      await mkdir(dirname(path), { recursive: true, mode: 0o755 });
-      await access(dirname(path), constants.W_OK);
+      await mkdir(folder, { recursive: true, mode: 0o755 });
+      await access(folder, constants.W_OK);
     } catch (error) {
-      throw new UnavailableError(`the access map's folder ${dirname(path)} can't be written: ${reasonOf(error)}`, { cause: error });
+      throw new UnavailableError(`the access map's folder ${folder} can't be written: ${reasonOf(error)}`, {
+        cause: error,
+      });
     }
-    if ((await stat(path).catch(() => null))?.isDirectory()) throw new UsageError(`the access map ${path} is a directory; name a file`);
-    const lock = await acquireLock(`${path}.lock`, { waitMs: LOCK_WAIT_MS });
-    if (lock === null) throw new UnavailableError(`another process has been writing the access map ${path} for ${LOCK_WAIT_MS / 1_000} s`);
+    if ((await stat(path).catch(() => null))?.isDirectory()) {
+      throw new UsageError(`the access map ${path} is a directory; name a file`);
+    }
+    const lock = await acquireLock(this.#files.lock, { waitMs: LOCK_WAIT_MS });
+    if (lock === null) {
+      const seconds = LOCK_WAIT_MS / 1_000;
+      throw new UnavailableError(`another process has been writing the access map ${path} for ${seconds} s`);
+    }
     try {
       return await work();
     } finally {
@@ -244,78 +394,13 @@ export class AccessMap {
     }
   }
 
-  /** Null where there is no map yet. Lines that blockd did not write are left out, so that they go. */
-  async #linesOnDisk(): Promise<Lines | null> {
-    const [indexed, cidr] = await Promise.all([this.type === 'cidr' ? '' : textOf(this.path), textOf(this.#cidrFile())]);
-    const known = (await stampOf(this.#stampFile())) !== null;
-    if (!known && indexed === null && cidr === null) return null;
-    if (!known && this.type === 'cidr' && cidr === null) return null;
-    return { indexed: linesFrom(indexed ?? ''), cidr: linesFrom(cidr ?? '') };
-  }
-
-  async #stamps(): Promise<string> {
-    const files = [...new Set([...this.#textFiles(), this.#compiledFile()])];
-    const stamps = await Promise.all(files.map((file) => stampOf(file)));
-    return `${JSON.stringify(stamps)}\n`;
-  }
-
-  /** Replaces a file atomically. */
-  async #replace(file: string, text: string): Promise<void> {
-    await this.#create(`${file}.new`, text);
-    await this.#guard(() => rename(`${file}.new`, file));
-  }
-
-  async #create(file: string, text: string): Promise<void> {
-    await this.#guard(async () => {
-      await writeFile(file, text, { mode: 0o644 });
-      await sync(file);
-    });
-  }
-
-  /** What a killed publisher left. The files that Postfix reads are never unlinked. */
-  async #removeLeftovers(): Promise<void> {
-    const suffixes = ['.new', `.new${this.#suffix()}`, '.cidr.new', '.state.new', '.new.cdb.tmp'];
-    await this.#guard(() => Promise.all(suffixes.map((suffix) => rm(this.path + suffix, { force: true }))));
-  }
-
-  async #guard<T>(work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      if (error instanceof BlockdError) throw error;
-      throw new UnavailableError(`the access map ${this.path} can't be written: ${reasonOf(error)}`, { cause: error });
-    }
+  #texts(): string[] {
+    return this.type === 'cidr' ? [this.path] : [this.path, this.#files.cidr];
   }
 
   #notice(level: 'info' | 'warn' | 'error', message: string): void {
     this.#options.onNotice?.(level, message);
   }
-
-  #suffix(): string {
-    return SUFFIX[this.type] ?? '';
-  }
-
-  #compiledFile(): string {
-    return this.path + this.#suffix();
-  }
-
-  #cidrFile(): string {
-    return this.type === 'cidr' ? this.path : `${this.path}.cidr`;
-  }
-
-  #textFiles(): string[] {
-    return this.type === 'cidr' ? [this.path] : [this.path, this.#cidrFile()];
-  }
-
-  #stampFile(): string {
-    return `${this.path}.state`;
-  }
-}
-
-interface Differences {
-  /** New and changed lines, by key. */
-  readonly put: ReadonlyMap<string, string>;
-  readonly gone: readonly string[];
 }
 
 function differences(before: ReadonlyMap<string, string>, after: ReadonlyMap<string, string>): Differences {
@@ -323,49 +408,26 @@ function differences(before: ReadonlyMap<string, string>, after: ReadonlyMap<str
   return { put, gone: [...before.keys()].filter((key) => !after.has(key)) };
 }
 
-/** Sorted by key: the same entries give the same bytes. */
-function sorted(lines: Lines): Lines {
-  const order = (table: ReadonlyMap<string, string>) => new Map([...table].sort(([a], [b]) => (a < b ? -1 : 1)));
-  return { indexed: order(lines.indexed), cidr: order(lines.cidr) };
+/** When most of a map changes, building it anew is cheaper. */
+function isSmall({ put, gone }: Differences, lines: ReadonlyMap<string, string>): boolean {
+  return put.size + gone.length < lines.size / 2;
+}
+
+/** By key: the same entries give the same bytes. */
+function sorted(lines: ReadonlyMap<string, string>): Map<string, string> {
+  const keys = [...lines.keys()].sort();
+  return new Map(keys.map((key) => [key, lines.get(key) ?? '']));
+}
+
+function sizeOf({ indexed, cidr }: Lines): number {
+  return indexed.size + cidr.size;
 }
 
 function textFrom(lines: ReadonlyMap<string, string>): string {
   return lines.size === 0 ? HEADER : `${HEADER}${[...lines.values()].join('\n')}\n`;
 }
 
-function linesFrom(text: string): Map<string, string> {
-  const entries = text.split('\n').map(parseLine);
-  return new Map(entries.flatMap((entry) => (entry === null ? [] : [[keyOf(entry.line), entry.line] as const])));
-}
-
-function keyOf(line: string): string {
-  return line.slice(0, line.indexOf('\t'));
-}
-
-async function textOf(file: string): Promise<string | null> {
-  try {
-    return await readFile(file, 'latin1');
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
-    throw new UnavailableError(`the access map's file ${basename(file)} can't be read: ${reasonOf(error)}`, { cause: error });
-  }
-}
-
-async function stampOf(file: string): Promise<{ ino: number; size: number; mtimeMs: number } | null> {
-  try {
-    const { ino, size, mtimeMs } = await stat(file);
-    return { ino, size, mtimeMs };
-  } catch {
-    return null;
-  }
-}
-
-async function sync(file: string): Promise<void> {
-  const handle = await open(file, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+/** Somebody else's text for a sentence: short and printable. */
+function quoted(line = ''): string {
+  return JSON.stringify(line.replace(/[^\x20-\x7e]+/g, ' ').slice(0, 60));
 }

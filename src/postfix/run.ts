@@ -8,16 +8,22 @@ export interface RunResult {
   readonly stderr: string;
 }
 
+export interface RunOptions {
+  readonly input?: string;
+  readonly timeoutMs?: number;
+}
+
 /** Longest measured: building a hash map of a million entries took 7 s. */
 const DEFAULT_TIMEOUT_MS = 60_000;
+/** Where Postfix's tools are, and where a plain user's PATH does not look. */
+const SYSTEM_PATHS = '/usr/sbin:/usr/local/sbin:/sbin';
 
 /** @throws UnavailableError when the program is missing, can't be run, or does not end in time. */
-export async function run(
-  argv: readonly string[],
-  { input = '', timeoutMs = DEFAULT_TIMEOUT_MS }: { readonly input?: string; readonly timeoutMs?: number } = {},
-): Promise<RunResult> {
+export async function run(argv: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+  const { input = '', timeoutMs = DEFAULT_TIMEOUT_MS } = options;
   const [program = '', ...args] = argv;
-  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+  const path = [process.env.PATH, SYSTEM_PATHS].filter(Boolean).join(':');
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, PATH: path } });
   const out: Buffer[] = [];
   const err: Buffer[] = [];
   child.stdout.on('data', (data: Buffer) => out.push(data));
@@ -41,8 +47,10 @@ export async function run(
   if (hung) throw new UnavailableError(`${program} did not end within ${timeoutMs / 1_000} s and was killed`);
   if (result instanceof Error) {
     const missing = (result as NodeJS.ErrnoException).code === 'ENOENT';
-    const advice = missing ? 'it is not installed, or not on PATH: install Postfix, or set postfix.postmap and postfix.postconf' : reasonOf(result);
-    throw new UnavailableError(`can't run ${program}: ${advice}`, { cause: result });
+    const why = missing
+      ? 'it is not there: install Postfix, or set postfix.postmap and postfix.postconf to where they are'
+      : reasonOf(result);
+    throw new UnavailableError(`can't run ${program}: ${why}`, { cause: result });
   }
   return { code: result, stdout: Buffer.concat(out).toString('latin1'), stderr: Buffer.concat(err).toString('latin1') };
 }
