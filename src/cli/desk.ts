@@ -123,14 +123,15 @@ export class Desk {
   }
 
   /** Type and path of the access map in force, or null when dry-run has none. */
-  async mapSpec(): Promise<{ readonly type: string; readonly path: string } | null> {
+  async mapSpec(): Promise<MapSpec | null> {
     const noted = this.note?.map ?? null;
-    const spec = this.#inForce(
+    const named = this.#inForce(
       'postfix.map',
       this.config.postfix.map,
       noted === null ? undefined : `${noted.type}:${noted.path}`,
     );
-    return mapSpecOf(spec, this.config, this.dryRun);
+    if (named !== undefined) return specOf(named);
+    return this.dryRun ? null : defaultSpec(this.config);
   }
 
   async map(): Promise<AccessMap | null> {
@@ -156,17 +157,15 @@ export class Desk {
     );
   }
 
-  /** Brings the map in step with the store, unless nobody is to be refused. */
-  async publish() {
-    const map = this.dryRun ? null : await this.map();
-    if (map === null) return null;
-    return map.publish(() => this.store.bans(Date.now()));
-  }
-
-  /** Publishes what a command has just stored. @throws UnavailableError that says what is stored and what is not done. */
+  /**
+   * Has the map follow what a command has just stored, unless nobody is to be refused.
+   * @throws UnavailableError that says what is stored and what is not done.
+   */
   async publishChange(): Promise<void> {
+    if (this.dryRun) return;
     try {
-      await this.publish();
+      const map = await this.map();
+      await map?.publish(() => this.store.bans(Date.now()));
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       const then = this.running
@@ -207,17 +206,16 @@ export class Desk {
 
 /** The access map from the config alone, for a command that must not need the store. */
 export async function mapFromConfig({ config }: LoadedConfig, output: Output): Promise<AccessMap> {
-  const { reply, postmap, reload, config_directory } = config.postfix;
-  const spec = await mapSpecOf(config.postfix.map, config, false);
-  if (spec === null) throw new UnavailableError('no access map is configured');
-  becomeOwnerOf(dirname(spec.path));
-  const options = {
-    reply,
-    postmap,
-    reload,
-    ...(config_directory !== undefined && { configDirectory: config_directory }),
-  };
-  return openMap(spec, options, config.mode, output);
+  const { map, reply, postmap, reload, config_directory } = config.postfix;
+  const configDirectory = config_directory === undefined ? {} : { configDirectory: config_directory };
+  const spec = map === undefined ? await defaultSpec(config) : specOf(map);
+  return openMap(spec, { reply, postmap, reload, ...configDirectory }, config.mode, output);
+}
+
+interface MapSpec {
+  readonly type: string;
+  /** Absolute. */
+  readonly path: string;
 }
 
 interface MapOptions {
@@ -227,16 +225,11 @@ interface MapOptions {
   readonly configDirectory?: string;
 }
 
-async function openMap(
-  spec: { readonly type: string; readonly path: string },
-  options: MapOptions,
-  mode: Mode,
-  output: Output,
-): Promise<AccessMap> {
+async function openMap(spec: MapSpec, options: MapOptions, mode: Mode, output: Output): Promise<AccessMap> {
   becomeOwnerOf(dirname(spec.path));
-  const { AccessMap, parseMapSpec } = await import('../postfix/access-map.js');
+  const { AccessMap } = await import('../postfix/access-map.js');
   return new AccessMap({
-    ...parseMapSpec(`${spec.type}:${spec.path}`),
+    ...spec,
     ...options,
     action: mode === 'shadow' ? 'warn' : 'reject',
     onNotice: (level, message) => {
@@ -245,19 +238,20 @@ async function openMap(
   });
 }
 
-async function mapSpecOf(spec: string | undefined, config: Config, optional: boolean) {
-  if (spec !== undefined) {
-    const colon = spec.indexOf(':');
-    return { type: spec.slice(0, colon), path: spec.slice(colon + 1) };
-  }
-  if (optional) return null;
+/** Of a map as the config or a note names it, which are known to be right. */
+function specOf(named: string): MapSpec {
+  const colon = named.indexOf(':');
+  return { type: named.slice(0, colon), path: named.slice(colon + 1) };
+}
+
+async function defaultSpec(config: Config): Promise<MapSpec> {
   const { defaultMapType } = await import('../postfix/postconf.js');
+  const { parseMapSpec } = await import('../postfix/access-map.js');
   const { postconf, config_directory } = config.postfix;
-  const type = await defaultMapType({
-    postconf,
-    ...(config_directory !== undefined && { configDirectory: config_directory }),
-  });
-  return { type, path: DEFAULT_MAP_PATH };
+  const configDirectory = config_directory === undefined ? {} : { configDirectory: config_directory };
+  const type = await defaultMapType({ postconf, ...configDirectory });
+  // Postfix may have a default that blockd can't write.
+  return parseMapSpec(`${type}:${DEFAULT_MAP_PATH}`);
 }
 
 async function openFor(config: Config, create: boolean, output: Output): Promise<Pick<Desk, 'store' | 'missing'>> {

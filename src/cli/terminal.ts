@@ -58,7 +58,11 @@ export interface Column<Row> {
 export function table<Row>(look: Look, columns: readonly Column<Row>[], rows: readonly Row[]): string {
   const all = columns.map((column): Laid<Row> => {
     const texts = rows.map((row) => safe(column.text(row)));
-    return { column, texts, width: Math.max(column.title.length, ...texts.map(lengthOf)) };
+    return {
+      column,
+      texts,
+      width: texts.reduce((widest, text) => Math.max(widest, lengthOf(text)), column.title.length),
+    };
   });
   const laid = fitted(all, look.width);
   const lines = [line(look, laid, ({ column }) => ({ text: column.title, style: 'bold' }))];
