@@ -5,12 +5,13 @@
 --       3 bans       zset    subject by the end of its stored ban, milliseconds
 --       4 evidence   hash    subject -> lines of JSON, oldest first, parted by newlines
 --       5 events     stream  field c: one change as JSON
---       6 positions  hash    [host, log] as JSON -> "COMMIT\nprogress as JSON"
+--       6 positions  hash    [host, log] as JSON -> "COMMIT\nATTEMPT\nprogress as JSON"
 --       7 allow      hash    entry -> JSON
---       8 commit     string  exists when this commit was applied; only for commits without progress
+--       8 revision   string  counts the commits: by it rewrite.lua sees that nothing changed meanwhile
+--       9 commit     string  the attempt by which this commit was applied; only for commits without progress
 --
 -- ARGV  a flat list, each part led by its count:
---       lines of evidence kept for a subject; changes kept in the stream
+--       name of this attempt; lines of evidence kept for a subject; changes kept in the stream
 --       progress:  field, commit that it continues ("" for none), its own commit, value
 --       expected:  subject, state as it was read ("" for none)
 --       put:       subject, state ("" forgets it), rank ("" for none), end of ban ("" for none)
@@ -19,8 +20,10 @@
 --       allow:     entry, JSON
 --       disallow:  entry
 --
--- Returns  "done", "again" (it was applied before: the answer was lost), "conflict" (a subject has changed since it was
---          read), or "stale" (another process has moved a position).
+-- Returns  {"done"}, {"again", ATTEMPT} (that attempt was applied before, and its answer was lost), {"conflict"} (a
+--          subject has changed since it was read), or {"stale", field} (another process has moved that position).
+--
+-- Redis doesn't take back what a script wrote before it failed, so all that can fail is tried before the first write.
 
 local at = 0
 local function take()
@@ -31,6 +34,14 @@ local function count()
   return tonumber(take())
 end
 
+for i, kind in ipairs({ 'hash', 'zset', 'zset', 'hash', 'stream', 'hash', 'hash', 'string' }) do
+  local found = redis.call('TYPE', KEYS[i]).ok
+  if found ~= kind and found ~= 'none' then
+    return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found .. ', not a ' .. kind)
+  end
+end
+
+local attempt = take()
 local keepLines = count()
 local keepChanges = count()
 
@@ -38,27 +49,31 @@ local progress = {}
 for i = 1, count() do
   progress[i] = { field = take(), after = take(), commit = take(), value = take() }
 end
-if #progress == 0 and redis.call('EXISTS', KEYS[8]) == 1 then
-  return 'again'
+if #progress == 0 then
+  local applied = redis.call('GET', KEYS[9])
+  if applied then
+    return { 'again', applied }
+  end
 end
 for _, one in ipairs(progress) do
-  local stored = redis.call('HGET', KEYS[6], one.field)
-  local commit = stored and string.match(stored, '^[^\n]*') or ''
+  local stored = redis.call('HGET', KEYS[6], one.field) or '\n\n'
+  local commit, by = string.match(stored, '^([^\n]*)\n([^\n]*)')
   if commit == one.commit then
-    return 'again'
+    return { 'again', by }
   end
   if commit ~= one.after then
-    return 'stale'
+    return { 'stale', one.field }
   end
 end
 
 for _ = 1, count() do
   local subject, expected = take(), take()
   if (redis.call('HGET', KEYS[1], subject) or '') ~= expected then
-    return 'conflict'
+    return { 'conflict' }
   end
 end
 
+redis.call('INCR', KEYS[8])
 for _ = 1, count() do
   local subject, state, rank, ends = take(), take(), take(), take()
   if state == '' then
@@ -101,9 +116,9 @@ for _ = 1, count() do
 end
 
 for _, one in ipairs(progress) do
-  redis.call('HSET', KEYS[6], one.field, one.commit .. '\n' .. one.value)
+  redis.call('HSET', KEYS[6], one.field, one.commit .. '\n' .. attempt .. '\n' .. one.value)
 end
 if #progress == 0 then
-  redis.call('SET', KEYS[8], '1', 'PX', 600000)
+  redis.call('SET', KEYS[9], attempt, 'PX', 600000)
 end
-return 'done'
+return { 'done' }

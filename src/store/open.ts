@@ -20,5 +20,7 @@ export async function openStore(url: string, options: OpenOptions): Promise<Stor
   if (/^(rediss?:\/\/|unix:|sentinel:\/\/|cluster:\/\/)./.test(url)) {
     return (await import('./redis.js')).RedisStore.open(url, options);
   }
-  throw new UsageError(`store "${url}": write lmdb:/DIR, redis://HOST:PORT, rediss://HOST:PORT, unix:/SOCKET or memory:`);
+  throw new UsageError(
+    `store "${url}": write lmdb:/DIR, redis://HOST:PORT, rediss://HOST:PORT, unix:/SOCKET or memory:`,
+  );
 }

@@ -14,18 +14,32 @@ import type { OpenOptions } from './open.js';
 import { MAX_CHANGES, MAX_EVIDENCE, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
 
 const CONNECT_MS = 4_000;
-const COMMAND_MS = 5_000;
+/** A connection that owes an answer for longer is dead, or its Redis is. */
+const ANSWER_MS = 2_000;
 const RECONNECT_WAIT_MS = 1_500;
 const MAX_CONFLICTS = 100;
+const MAX_REWRITES = 20;
+/** Successors of a rewrite that was never finished go away after this long. */
+const REWRITE_EXPIRES_MS = 600_000;
 const WATCH_BLOCK_MS = 5_000;
 /** Fields of one HMGET or HSCAN: keeps replies and Redis's pauses small. */
 const BATCH = 1_000;
 
 const COMMIT_LUA = readFileSync(new URL('./commit.lua', import.meta.url), 'utf8');
+const REWRITE_LUA = readFileSync(new URL('./rewrite.lua', import.meta.url), 'utf8');
 const TRIM_LUA = readFileSync(new URL('./trim-evidence.lua', import.meta.url), 'utf8');
 
+/** KEYS of commit.lua but the last, which is named after the commit. */
+const COMMIT_KEYS = ['subjects', 'scores', 'bans', 'evidence', 'events', 'positions', 'allow', 'revision'];
+
+/** What commit.lua answers. */
+type Answer = readonly ['done' | 'again' | 'conflict' | 'stale', string?];
+
+type Connect = (answerMs: number) => Redis | Cluster;
+
 type Client = (Redis | Cluster) & {
-  blockdCommit(...args: (string | number)[]): Promise<string>;
+  blockdCommit(...args: (string | number)[]): Promise<Answer>;
+  blockdRewrite(...args: string[]): Promise<number>;
   blockdTrim(...args: string[]): Promise<number>;
 };
 
@@ -37,68 +51,80 @@ interface Read {
 export class RedisStore implements Store {
   readonly url: string;
   readonly #client: Client;
-  readonly #connect: () => Redis | Cluster;
+  readonly #connect: Connect;
   readonly #prefix: string;
-  readonly #onNotice: NonNullable<OpenOptions['onNotice']>;
-  /** Outcomes sent whose answer never came, by commit. */
-  readonly #unanswered = new Map<string, Outcome>();
+  /** Outcomes sent whose answer never came: by commit, and of that by attempt. */
+  readonly #unanswered = new Map<string, Map<string, Outcome>>();
+  /** Why the connection was lost; commands only say that it is. */
+  #lastError: unknown = null;
+  #closed = false;
   readonly #watchers = new Set<() => Promise<void>>();
 
   /** @throws UsageError for a bad URL, UnavailableError when Redis can't be reached or refuses us. */
   static async open(url: string, options: OpenOptions): Promise<RedisStore> {
+    if (/[{}]/.test(options.prefix)) throw new UsageError(`store prefix "${options.prefix}": it must hold no braces`);
     const connect = connector(url);
-    const masked = maskPassword(url);
-    const client = connect();
-    // Without a listener a lost connection would end the process; each command tells of it by itself.
-    let lastError: unknown = null;
-    client.on('error', (error: unknown) => {
-      lastError = error;
-    });
+    const client = connect(ANSWER_MS);
+    const store = new RedisStore(maskPassword(url), client, connect, options);
     try {
       const ready = new Promise<void>((done) => client.once('ready', () => done()));
-      const failed = client.connect().then(() => client.ping());
-      await Promise.race([Promise.all([ready, failed]), sleep(CONNECT_MS + 500, undefined, { ref: false }).then(() => Promise.reject(new Error('no answer')))]);
+      await Promise.race([
+        Promise.all([ready, client.connect()]),
+        sleep(CONNECT_MS, undefined, { ref: false }).then(() => Promise.reject(new Error('no answer'))),
+      ]);
+      await store.#probe();
+      return store;
     } catch (error) {
       client.disconnect();
-      const reason = lastError ?? error;
-      throw new UnavailableError(`store ${masked} can't be used: ${redisReason(reason, url)}`, { cause: error });
+      throw error instanceof UnavailableError ? error : store.#unavailable(store.#lastError ?? error);
     }
-    return new RedisStore(masked, client, connect, options);
   }
 
-  private constructor(url: string, client: Redis | Cluster, connect: () => Redis | Cluster, options: OpenOptions) {
+  private constructor(url: string, client: Redis | Cluster, connect: Connect, options: OpenOptions) {
     this.url = url;
     this.#prefix = `{${options.prefix}}`;
     this.#connect = connect;
-    this.#onNotice = options.onNotice ?? (() => undefined);
-    client.defineCommand('blockdCommit', { numberOfKeys: 8, lua: COMMIT_LUA });
+    client.defineCommand('blockdCommit', { numberOfKeys: COMMIT_KEYS.length + 1, lua: COMMIT_LUA });
+    client.defineCommand('blockdRewrite', { numberOfKeys: 7, lua: REWRITE_LUA });
     client.defineCommand('blockdTrim', { numberOfKeys: 1, lua: TRIM_LUA });
     this.#client = client as Client;
+    // Without this listener a lost connection would end the process; each command tells of it by itself.
+    client.on('error', (error: unknown) => {
+      this.#lastError = error;
+    });
+    let lost: boolean | null = null;
+    client.on('ready', () => {
+      if (lost) options.onNotice?.('info', `store ${url}: connected to Redis again`);
+      lost = false;
+    });
+    client.on('close', () => {
+      if (lost === false && !this.#closed) options.onNotice?.('warn', `store ${url}: the connection to Redis is lost`);
+      lost = true;
+    });
   }
 
   async commit(
     subjects: readonly string[],
     decide: (states: ReadonlyMap<string, SubjectState>) => Outcome,
   ): Promise<Outcome> {
-    const fallbackName = randomUUID();
+    const ownName = randomUUID();
     for (let conflicts = 0; conflicts < MAX_CONFLICTS; conflicts++) {
       const read = await this.#call(() => this.#readMany(subjects));
       const outcome = decide(new Map([...read].map(([subject, { state }]) => [subject, state])));
-      const name = outcome.progress?.[0]?.commit ?? fallbackName;
-      const answer = await this.#apply(name, outcome, subjects, read);
-      if (answer === 'done') {
+      const name = outcome.progress?.[0]?.commit ?? ownName;
+      const [answer, detail = ''] = await this.#apply(name, outcome, subjects, read);
+      if (answer !== 'conflict') {
+        const applied = this.#unanswered.get(name)?.get(detail);
         this.#unanswered.delete(name);
-        return outcome;
+        if (answer === 'done') return outcome;
+        if (answer === 'again') return applied ?? { progress: outcome.progress ?? [] };
+        throw new StaleProgressError(`another blockd has moved the position of ${detail}`);
       }
-      if (answer === 'again') {
-        const applied = this.#unanswered.get(name) ?? outcome;
-        this.#unanswered.delete(name);
-        return applied;
-      }
-      if (answer === 'stale') throw new StaleProgressError(outcome.progress?.[0]?.log);
       if (conflicts > 3) await sleep(Math.random() * 10 * conflicts);
     }
-    throw new UnavailableError(`store ${this.url}: other hosts changed the same addresses ${MAX_CONFLICTS} times in a row`);
+    throw new UnavailableError(
+      `store ${this.url}: other hosts changed the same addresses ${MAX_CONFLICTS} times in a row`,
+    );
   }
 
   async states(subjects: readonly string[]): Promise<Map<string, SubjectState>> {
@@ -130,7 +156,9 @@ export class RedisStore implements Store {
 
   async progress(host: string): Promise<Map<string, Progress>> {
     const values = await this.#call(() => this.#client.hvals(this.#key('positions')));
-    const all = values.map((value) => this.#parse<Progress>(value.slice(value.indexOf('\n') + 1)));
+    const all = values.map((value) =>
+      this.#parse<Progress>(value.slice(value.indexOf('\n', value.indexOf('\n') + 1) + 1)),
+    );
     return new Map(all.filter((one) => one.host === host).map((one) => [one.log, one]));
   }
 
@@ -139,8 +167,11 @@ export class RedisStore implements Store {
       const [newest] = await this.#client.xrevrange(this.#key('events'), '+', '-', 'COUNT', 1);
       const present = newest?.[0] ?? '0-0';
       if (cursor === null || cursor === present) return { changes: [], cursor: present, gap: false };
+      const id = /^(\d{1,15})-(\d{1,15})$/.exec(cursor);
+      if (id === null) return { changes: [], cursor: present, gap: true };
       const [known] = cursor === '0-0' ? ['start'] : await this.#client.xrange(this.#key('events'), cursor, cursor);
-      const entries = known === undefined ? [] : await this.#client.xrange(this.#key('events'), `(${cursor}`, '+');
+      const next = `${id[1]}-${Number(id[2]) + 1}`;
+      const entries = known === undefined ? [] : await this.#client.xrange(this.#key('events'), next, '+');
       // The stream was trimmed past the cursor, or it is another stream now.
       const gap = known === undefined || (cursor === '0-0' && entries.length >= MAX_CHANGES);
       const changes = gap ? [] : entries.map(([, fields]) => this.#parse<Change>(fields[1] ?? ''));
@@ -149,7 +180,7 @@ export class RedisStore implements Store {
   }
 
   watch(onChange: () => void): () => Promise<void> {
-    const client = this.#connect();
+    const client = this.#connect(WATCH_BLOCK_MS + ANSWER_MS);
     client.on('error', () => undefined);
     let stopped = false;
     const loop = this.#watchLoop(client, onChange, () => stopped);
@@ -190,8 +221,9 @@ export class RedisStore implements Store {
       const read = new Map(gone.map(([subject, raw]) => [subject, { raw, state: this.#parse<SubjectState>(raw) }]));
       const subjects = [...read.keys()];
       // On a conflict one of them was seen again: the next pruning looks anew.
-      const answer = await this.#apply(randomUUID(), { put: new Map(subjects.map((one) => [one, null])) }, subjects, read);
-      if (answer === 'done') forgotten += subjects.length;
+      const forget = { put: new Map(subjects.map((one) => [one, null])) };
+      const [answer] = await this.#apply(randomUUID(), forget, subjects, read);
+      if (answer !== 'conflict') forgotten += subjects.length;
     }
     for await (const batch of this.#scan('evidence')) {
       for (const [subject, raw] of batch) {
@@ -203,20 +235,14 @@ export class RedisStore implements Store {
     return forgotten;
   }
 
-  async rewrite(convert: (state: SubjectState) => { readonly state: SubjectState; readonly rank: number }): Promise<void> {
-    for await (const batch of this.#scan('subjects')) {
-      const subjects = batch.map(([subject]) => subject);
-      await this.commit(subjects, (states) => {
-        const put = new Map<string, SubjectState>();
-        const ranks = new Map<string, number>();
-        for (const [subject, before] of states) {
-          const { state, rank } = convert(before);
-          put.set(subject, state);
-          ranks.set(subject, rank);
-        }
-        return { put, ranks };
-      });
+  async rewrite(
+    convert: (state: SubjectState) => { readonly state: SubjectState; readonly rank: number },
+  ): Promise<void> {
+    for (let attempt = 0; attempt < MAX_REWRITES; attempt++) {
+      if (await this.#tryRewrite(convert)) return;
+      await sleep(Math.random() * 200);
     }
+    throw new UnavailableError(`store ${this.url}: other hosts keep changing it, its scores could not be converted`);
   }
 
   async note(name: string): Promise<unknown> {
@@ -229,6 +255,7 @@ export class RedisStore implements Store {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     await Promise.all([...this.#watchers].map((stop) => stop()));
     this.#client.disconnect();
   }
@@ -250,20 +277,94 @@ export class RedisStore implements Store {
   }
 
   /** Sends a commit until there is an answer; a lost connection is waited for, but not for long. */
-  async #apply(name: string, outcome: Outcome, subjects: readonly string[], read: ReadonlyMap<string, Read>): Promise<string> {
-    const keys = ['subjects', 'scores', 'bans', 'evidence', 'events', 'positions', 'allow', `commit:${name}`];
-    const args = commitArguments(outcome, subjects, read);
+  async #apply(
+    name: string,
+    outcome: Outcome,
+    subjects: readonly string[],
+    read: ReadonlyMap<string, Read>,
+  ): Promise<Answer> {
+    const keys = [...COMMIT_KEYS, `commit:${name}`].map((key) => this.#key(key));
+    const attempt = randomUUID();
+    const args = commitArguments(attempt, outcome, subjects, read);
     const deadline = Date.now() + RECONNECT_WAIT_MS;
     for (;;) {
       try {
-        return await this.#client.blockdCommit(...keys.map((key) => this.#key(key)), ...args);
+        return await this.#client.blockdCommit(...keys, ...args);
       } catch (error) {
         if (isReply(error)) throw this.#unavailable(error);
-        this.#unanswered.set(name, outcome);
-        if (Date.now() > deadline) throw this.#unavailable(error);
+        const attempts = this.#unanswered.get(name) ?? new Map<string, Outcome>();
+        this.#unanswered.set(name, attempts.set(attempt, outcome));
+        if (Date.now() > deadline) {
+          // Only progress gives the caller a way to ask again under the same name.
+          if (outcome.progress === undefined) this.#unanswered.delete(name);
+          throw this.#unavailable(error);
+        }
         await sleep(50);
       }
     }
+  }
+
+  /**
+   * Tries every command of a commit on keys beside the real ones: a script that Redis stops midway, for a missing
+   * permission or a command it doesn't know, would leave half a commit.
+   */
+  async #probe(): Promise<void> {
+    const keys = [...COMMIT_KEYS, 'commit'].map((key) => this.#key(`probe:${key}`));
+    const lines = [{ at: 0, rule: '', points: 0, line: '' }];
+    const name = randomUUID();
+    const outcome = {
+      put: new Map([
+        ['a', { ban: { until: 1 } } as SubjectState],
+        ['b', null],
+      ]),
+      ranks: new Map([['a', 1]]),
+      evidence: new Map([['a', lines]]),
+      changes: [{ type: 'allow', at: 0, entry: '' }],
+      allow: [{ entry: 'a', at: 0 }],
+      disallow: ['a'],
+    } as const;
+    const progress = { host: name, log: '', commit: name, after: null, carry: null, lastLineAt: null };
+    const position = { kind: 'journal', cursor: '' } as const;
+    try {
+      for (const one of [outcome, { ...outcome, progress: [{ ...progress, position }] }]) {
+        await this.#client.blockdCommit(...keys, ...commitArguments(name, one, [], new Map()));
+      }
+      await this.#client.del(...keys);
+    } catch (error) {
+      // Fit to be read although it takes no writes now: full, a replica, loading. A commit will tell.
+      if (!isReply(error) || /NOPERM|unknown/i.test(reasonOf(error))) throw this.#unavailable(error);
+    }
+  }
+
+  async #tryRewrite(convert: Parameters<Store['rewrite']>[0]): Promise<boolean> {
+    const names = ['subjects', 'scores', 'bans'];
+    const keys = names.map((name) => this.#key(name));
+    const id = randomUUID();
+    const successors = names.map((name) => this.#key(`rewrite:${id}:${name}`));
+    const [subjectsKey = '', scoresKey = '', bansKey = ''] = successors;
+    const revision = (await this.#call(() => this.#client.get(this.#key('revision')))) ?? '';
+    for await (const batch of this.#scan('subjects')) {
+      const subjects: string[] = [];
+      const scores: (string | number)[] = [];
+      const bans: (string | number)[] = [];
+      for (const [subject, raw] of batch) {
+        const { state, rank } = convert(this.#parse<SubjectState>(raw));
+        subjects.push(subject, JSON.stringify(state));
+        if (Number.isFinite(rank)) scores.push(rank, subject);
+        if (state.ban !== null) bans.push(state.ban.until, subject);
+      }
+      await this.#call(async () => {
+        if (subjects.length > 0) await this.#client.hset(subjectsKey, ...subjects);
+        if (scores.length > 0) await this.#client.zadd(scoresKey, ...scores);
+        if (bans.length > 0) await this.#client.zadd(bansKey, ...bans);
+        for (const key of successors) await this.#client.pexpire(key, REWRITE_EXPIRES_MS);
+      });
+    }
+    const replaced = await this.#call(() =>
+      this.#client.blockdRewrite(...keys, ...successors, this.#key('revision'), revision),
+    );
+    if (replaced === 0) await this.#call(() => this.#client.del(...successors));
+    return replaced === 1;
   }
 
   async #call<T>(work: () => Promise<T>): Promise<T> {
@@ -299,6 +400,8 @@ export class RedisStore implements Store {
         if (last === '$') {
           const [newest] = await client.xrevrange(this.#key('events'), '+', '-', 'COUNT', 1);
           last = newest?.[0] ?? '0-0';
+          // What was committed before this answer came is unknown: the feed tells.
+          if (!stopped()) onChange();
         }
         const streams = await client.xread('BLOCK', WATCH_BLOCK_MS, 'STREAMS', this.#key('events'), last);
         const entries = streams?.[0]?.[1] ?? [];
@@ -307,9 +410,7 @@ export class RedisStore implements Store {
       } catch {
         if (stopped()) return;
         await sleep(250);
-        // What happened meanwhile is unknown: read from the feed, which knows of gaps.
         last = '$';
-        onChange();
       }
     }
   }
@@ -326,19 +427,32 @@ export class RedisStore implements Store {
   }
 
   #unavailable(error: unknown): UnavailableError {
-    this.#onNotice('warn', `Redis: ${redisReason(error, this.url)}`);
-    return new UnavailableError(`store ${this.url} can't be used: ${redisReason(error, this.url)}`, { cause: error });
+    const cause = LOST.test(reasonOf(error)) ? (this.#lastError ?? error) : error;
+    return new UnavailableError(`store ${this.url} can't be used: ${redisReason(cause)}`, { cause });
   }
 }
 
-function commitArguments(outcome: Outcome, subjects: readonly string[], read: ReadonlyMap<string, Read>): (string | number)[] {
-  const args: (string | number)[] = [MAX_EVIDENCE, MAX_CHANGES];
+/** How ioredis says that a command never left, or will get no answer. */
+const LOST = /isn't writeable|Connection is closed|max retries/i;
+
+function commitArguments(
+  attempt: string,
+  outcome: Outcome,
+  subjects: readonly string[],
+  read: ReadonlyMap<string, Read>,
+): (string | number)[] {
+  const args: (string | number)[] = [attempt, MAX_EVIDENCE, MAX_CHANGES];
   const part = <T>(items: Iterable<T> | undefined, fields: (item: T) => readonly (string | number)[]) => {
     const all = [...(items ?? [])];
     args.push(all.length);
     for (const item of all) for (const field of fields(item)) args.push(field);
   };
-  part(outcome.progress, (one) => [JSON.stringify([one.host, one.log]), one.after ?? '', one.commit, JSON.stringify(one)]);
+  part(outcome.progress, (one) => [
+    JSON.stringify([one.host, one.log]),
+    one.after ?? '',
+    one.commit,
+    JSON.stringify(one),
+  ]);
   part(subjects, (subject) => [subject, read.get(subject)?.raw ?? '']);
   part(outcome.put, ([subject, state]) => {
     const rank = state === null ? undefined : outcome.ranks?.get(subject);
@@ -364,63 +478,82 @@ function isReply(error: unknown): boolean {
   return error instanceof Error && error.name === 'ReplyError';
 }
 
-function redisReason(error: unknown, url: string): string {
+function redisReason(error: unknown): string {
   const message = reasonOf(error);
-  if (/^NOAUTH/.test(message)) return 'it wants a password: write redis://:PASSWORD@HOST:PORT, or redis://USER:PASSWORD@HOST:PORT';
+  if (/^NOAUTH/.test(message))
+    return 'it wants a password: write redis://:PASSWORD@HOST:PORT, or redis://USER:PASSWORD@HOST:PORT';
   if (/^WRONGPASS|invalid password/i.test(message)) return 'wrong user name or password';
-  if (/^NOPERM/.test(message)) return `the Redis user lacks a permission (${message})`;
-  if (/^OOM/.test(message)) return 'Redis is out of memory (maxmemory)';
-  if (/^READONLY/.test(message)) return 'this Redis is a read-only replica: name the primary, or use sentinel://';
+  if (/\bNOPERM\b/.test(message)) return `the Redis user lacks a permission (${message})`;
+  if (/\bOOM\b/.test(message)) return 'Redis is out of memory (maxmemory)';
+  if (/\bREADONLY\b/.test(message)) return 'this Redis is a read-only replica: name the primary, or use sentinel://';
   if (/^LOADING/.test(message)) return 'Redis is still loading its data';
-  if (/^MISCONF/.test(message)) return "Redis can't write its data to disk, and so refuses changes";
+  if (/\bMISCONF\b/.test(message)) return "Redis can't write its data to disk, and so refuses changes";
   if (/ECONNREFUSED/.test(message)) return 'connection refused: does Redis run there?';
   if (/ENOTFOUND|EAI_AGAIN/.test(message)) return 'the host name has no address';
   if (/EACCES|permission denied/.test(message)) return `permission denied: ${message}`;
-  if (/ENOENT|no such file/.test(message)) return `no such socket: ${maskPassword(url)}`;
-  if (/ETIMEDOUT|timed out|no answer/i.test(message)) return 'no answer';
+  if (/ENOENT|no such file/.test(message)) return 'there is no such socket';
+  if (/unknown.*command/i.test(message))
+    return `this Redis is too old, or lacks a command (${message}): it must be Redis 5 or newer`;
+  if (/ETIMEDOUT|timed? ?out|no answer/i.test(message)) return 'no answer';
   if (/Protocol error/i.test(message)) return 'what answers there is no Redis';
-  if (/isn't writeable|Connection is closed|max retries/i.test(message)) return 'the connection is lost';
+  if (LOST.test(message)) return 'the connection is lost';
   return message;
 }
 
 function maskPassword(url: string): string {
-  return url.replace(/(\/\/[^/@]*:)[^@]*@/, '$1***@');
+  return url.replace(/(\/\/[^:@]*:).*@/, '$1***@').replace(/(password=)[^&]*/, '$1***');
 }
 
 /** Reads the URL once, so that a mistake is told before anything is tried. */
-function connector(url: string): () => Redis | Cluster {
+function connector(url: string): Connect {
   const options = {
     lazyConnect: true,
     connectTimeout: CONNECT_MS,
-    commandTimeout: COMMAND_MS + WATCH_BLOCK_MS,
     maxRetriesPerRequest: 0,
     enableOfflineQueue: false,
     retryStrategy: (times: number) => Math.min(2_000, 50 * 2 ** Math.min(times, 6)),
   };
   if (url.startsWith('unix:')) {
     const [path = '', query = ''] = url.slice('unix:'.length).replace(/^\/\//, '').split('?');
-    const db = dbOf(new URLSearchParams(query).get('db') ?? '', url);
-    return () => new Redis({ ...options, path, db });
+    const fields = new URLSearchParams(query);
+    const db = dbOf(fields.get('db') ?? '', url);
+    const login = loginOf(fields.get('user') ?? '', fields.get('password') ?? '');
+    return (socketTimeout) => new Redis({ ...options, ...login, socketTimeout, path, db });
   }
   const parts = /^(\w+):\/\/(?:([^:@/]*)(?::([^@]*))?@)?([^/]+)(?:\/([^/]*))?(?:\/(\d*))?$/.exec(url);
   if (parts === null) throw badUrl(url);
   const [, scheme, username = '', password = '', hosts = '', first = '', second = ''] = parts;
   const nodes = hosts.split(',').map((host) => addressOf(host, scheme === 'sentinel' ? 26_379 : 6_379, url));
-  const login = {
-    ...(username !== '' && { username: decodeURIComponent(username) }),
-    ...(password !== '' && { password: decodeURIComponent(password) }),
-  };
+  const login = loginOf(decoded(username, url), decoded(password, url));
   if (scheme === 'cluster') {
-    return () => new Cluster(nodes, { lazyConnect: true, enableOfflineQueue: false, redisOptions: { ...options, ...login } });
+    return (socketTimeout) =>
+      new Cluster(nodes, {
+        lazyConnect: true,
+        enableOfflineQueue: false,
+        redisOptions: { ...options, ...login, socketTimeout },
+      });
   }
   if (scheme === 'sentinel') {
     if (first === '') throw badUrl(url);
-    return () => new Redis({ ...options, ...login, sentinels: nodes, name: first, db: dbOf(second, url) });
+    return (socketTimeout) =>
+      new Redis({ ...options, ...login, socketTimeout, sentinels: nodes, name: first, db: dbOf(second, url) });
   }
   const [node] = nodes;
   if (node === undefined || nodes.length > 1 || second !== '') throw badUrl(url);
   const tls = scheme === 'rediss' ? { tls: { servername: node.host } } : {};
-  return () => new Redis({ ...options, ...login, ...tls, ...node, db: dbOf(first, url) });
+  return (socketTimeout) => new Redis({ ...options, ...login, socketTimeout, ...tls, ...node, db: dbOf(first, url) });
+}
+
+function loginOf(username: string, password: string): { username?: string; password?: string } {
+  return { ...(username !== '' && { username }), ...(password !== '' && { password }) };
+}
+
+function decoded(text: string, url: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw badUrl(url);
+  }
 }
 
 function addressOf(text: string, defaultPort: number, url: string): { host: string; port: number } {

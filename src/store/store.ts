@@ -39,7 +39,9 @@ export interface Store {
   progress(host: string): Promise<Map<string, Progress>>;
 
   /** Changes after `cursor` (null: only the present cursor). `gap`: older changes are gone, read everything anew. */
-  changesSince(cursor: string | null): Promise<{ readonly changes: Change[]; readonly cursor: string; readonly gap: boolean }>;
+  changesSince(
+    cursor: string | null,
+  ): Promise<{ readonly changes: Change[]; readonly cursor: string; readonly gap: boolean }>;
   /** Calls `onChange` soon (well under a second) after any process committed changes; returns a stop function. */
   watch(onChange: () => void): () => Promise<void>;
   /** Newest changes first, at most `limit`: the history for `list --all`. */

@@ -172,7 +172,8 @@ describe.each(Object.keys(LABS))('a %s store', (kind) => {
 
   it('keeps the newest lines of evidence, newest first', async () => {
     await setUp();
-    const lines = (from: number, count: number) => Array.from({ length: count }, (_, i) => evidenceOf(`line ${from + i}`, T + from + i));
+    const lines = (from: number, count: number) =>
+      Array.from({ length: count }, (_, i) => evidenceOf(`line ${from + i}`, T + from + i));
     await store.commit([], () => ({ evidence: new Map([['203.0.113.1', lines(0, 3)]]) }));
     await store.commit([], () => ({ evidence: new Map([['203.0.113.1', lines(3, MAX_EVIDENCE - 1)]]) }));
     expect(await store.evidence('203.0.113.1')).toEqual(lines(2, MAX_EVIDENCE).reverse());
@@ -296,7 +297,12 @@ describe.each(Object.keys(LABS))('a %s store', (kind) => {
     const busy = (async () => {
       for (let i = 0; i < 10; i++) {
         await other.commit(['192.0.2.1'], (states) => ({
-          put: new Map([['192.0.2.1', { ...stateOf(0), ...states.get('192.0.2.1'), offenses: (states.get('192.0.2.1')?.offenses ?? 0) + 1 }]]),
+          put: new Map([
+            [
+              '192.0.2.1',
+              { ...stateOf(0), ...states.get('192.0.2.1'), offenses: (states.get('192.0.2.1')?.offenses ?? 0) + 1 },
+            ],
+          ]),
         }));
         await sleep(5);
       }
@@ -328,7 +334,10 @@ describe.each(Object.keys(LABS))('a %s store', (kind) => {
         { entry: '.mail.example', at: T + 1 },
       ],
     }));
-    await store.commit([], () => ({ disallow: ['192.0.2.0/24', 'unknown.example'], allow: [{ entry: '.mail.example', at: T + 2 }] }));
+    await store.commit([], () => ({
+      disallow: ['192.0.2.0/24', 'unknown.example'],
+      allow: [{ entry: '.mail.example', at: T + 2 }],
+    }));
     expect(await store.allowed()).toEqual([{ entry: '.mail.example', at: T + 2 }]);
   });
 
@@ -361,41 +370,67 @@ describe.each(Object.keys(LABS))('a %s store', (kind) => {
     await setUp();
     const hostile = fc.oneof(
       fc.string({ unit: 'binary', minLength: 1, maxLength: 60 }),
-      fc.constantFrom('a\nb', 'a\0b', '\0', '}{', '{', '"', "'", '\\', '\r\n', '%s', '__proto__', 'constructor', '😀', '\u2028', ' '),
+      fc.constantFrom(
+        'a\nb',
+        'a\0b',
+        '\0',
+        '}{',
+        '{',
+        '"',
+        "'",
+        '\\',
+        '\r\n',
+        '%s',
+        '__proto__',
+        'constructor',
+        '😀',
+        '\u2028',
+        ' ',
+      ),
     );
-    const json = fc.jsonValue({ noUnicodeString: false, maxDepth: 3 }).map((value) => JSON.parse(JSON.stringify(value)) as unknown);
+    const json = fc
+      .jsonValue({ noUnicodeString: false, maxDepth: 3 })
+      .map((value) => JSON.parse(JSON.stringify(value)) as unknown);
     const double = fc.double({ noNaN: true, noDefaultInfinity: true }).map((value) => value + 0);
     let round = 0;
     await fc.assert(
-      fc.asyncProperty(hostile, hostile, hostile, json, double, fc.array(hostile, { maxLength: 3 }), async (subject, host, log, carry, value, lines) => {
-        const commit = `c${++round}`;
-        const state = stateOf(1, {
-          score: { value, at: T },
-          host,
-          ban: banOf(subject, T + 1_000, { reason: log }),
-          members: { [host === '__proto__' ? 'p' : host]: value },
-        });
-        const evidence = lines.map((line) => ({ ...evidenceOf(line), rule: log, points: value }));
-        const stored = (await store.progress(host)).get(log);
-        const progress = progressOf(commit, stored?.commit ?? null, { host, log, carry });
-        const change = { type: 'allow', at: T, entry: subject } as const;
-        await store.commit([subject], () => ({
-          put: new Map([[subject, state]]),
-          evidence: new Map([[subject, evidence]]),
-          allow: [{ entry: subject, at: value }],
-          changes: [change],
-          progress: [progress],
-        }));
-        await store.setNote(host, carry);
-        expect((await store.states([subject])).get(subject)).toEqual(state);
-        expect((await store.evidence(subject)).slice(0, evidence.length)).toEqual(evidence.toReversed());
-        expect((await store.bans(T)).map((ban) => ban.subject)).toEqual([subject]);
-        expect(await store.allowed()).toEqual([{ entry: subject, at: value }]);
-        expect(await store.history(1)).toEqual([change]);
-        expect((await store.progress(host)).get(log)).toEqual(progress);
-        expect(await store.note(host)).toEqual(carry);
-        await store.commit([subject], () => ({ put: new Map([[subject, null]]), disallow: [subject] }));
-      }),
+      fc.asyncProperty(
+        hostile,
+        hostile,
+        hostile,
+        json,
+        double,
+        fc.array(hostile, { maxLength: 3 }),
+        async (subject, host, log, carry, value, lines) => {
+          const commit = `c${++round}`;
+          const state = stateOf(1, {
+            score: { value, at: T },
+            host,
+            ban: banOf(subject, T + 1_000, { reason: log }),
+            members: { [host === '__proto__' ? 'p' : host]: value },
+          });
+          const evidence = lines.map((line) => ({ ...evidenceOf(line), rule: log, points: value }));
+          const stored = (await store.progress(host)).get(log);
+          const progress = progressOf(commit, stored?.commit ?? null, { host, log, carry });
+          const change = { type: 'allow', at: T, entry: subject } as const;
+          await store.commit([subject], () => ({
+            put: new Map([[subject, state]]),
+            evidence: new Map([[subject, evidence]]),
+            allow: [{ entry: subject, at: value }],
+            changes: [change],
+            progress: [progress],
+          }));
+          await store.setNote(host, carry);
+          expect((await store.states([subject])).get(subject)).toEqual(state);
+          expect((await store.evidence(subject)).slice(0, evidence.length)).toEqual(evidence.toReversed());
+          expect((await store.bans(T)).map((ban) => ban.subject)).toEqual([subject]);
+          expect(await store.allowed()).toEqual([{ entry: subject, at: value }]);
+          expect(await store.history(1)).toEqual([change]);
+          expect((await store.progress(host)).get(log)).toEqual(progress);
+          expect(await store.note(host)).toEqual(carry);
+          await store.commit([subject], () => ({ put: new Map([[subject, null]]), disallow: [subject] }));
+        },
+      ),
       { numRuns: 200 },
     );
   });
