@@ -15,8 +15,6 @@ import { mergeSources } from './merge.js';
 import type { Chunk, Source, SourceNotice, SourceOptions } from './source.js';
 import { Wake } from './wake.js';
 
-/** For what inotify does not tell: network file systems, no watches left. */
-const POLL_MS = 250;
 const SOON_MS = 50;
 /** A renamed file that was not written to for so long has been let go by its writer, as far as can be seen. */
 const QUIET_MS = 300;
@@ -96,7 +94,7 @@ class FollowedLog implements Source {
         } else if (step === 'end' && this.#options.once) {
           return;
         } else if (step !== 'again') {
-          await wake.wait(step === 'soon' ? SOON_MS : POLL_MS);
+          await wake.wait(step === 'soon' ? SOON_MS : undefined);
           turnedAt = performance.now();
         }
         if (performance.now() - turnedAt > TURN_MS) {

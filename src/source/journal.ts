@@ -67,6 +67,7 @@ class Journal implements Source {
     while (!this.#isStopped) {
       if (this.#cursor === null && this.#isAtEnd) {
         const last = await this.#lastEntry();
+        if (this.#isStopped) return;
         this.#isAtEnd = false;
         // Says where counting starts, so that a restart before the first entry does not start at a later end.
         if (last !== null) yield this.#chunk('', last, 0);

@@ -17,6 +17,8 @@ export type FilePosition = Extract<Position, { kind: 'file' }>;
 const HEAD_BYTES = 1_024;
 /** Enough for the head of any gzip file, its own header with the original's name included. */
 const PACKED_HEAD_BYTES = 8_192;
+/** Well above that of any file system's time stamps. */
+const CLOCK_TICK_MS = 3_000;
 const NEWLINE = 10;
 
 /** A compressed file that can't be unpacked to its end; the message is for a person. */
@@ -82,6 +84,7 @@ export class PlainLogFile implements LogFile {
   #changedAt: number;
   #size: number;
   #grewAt = performance.now();
+  #isAtEnd = false;
   #isTruncated = false;
 
   constructor(path: string, fd: number, stats: Stats) {
@@ -142,6 +145,7 @@ export class PlainLogFile implements LogFile {
   }
 
   takeNow(): Lines | null {
+    if (this.#isAtEnd && this.#isUntouched()) return null;
     for (;;) {
       const { room } = this.#cutter;
       const count = readSync(this.#fd, room, 0, room.length, this.#offset + this.#cutter.pending);
@@ -151,6 +155,7 @@ export class PlainLogFile implements LogFile {
       if (stats.size < this.#offset + this.#cutter.pending) return this.#truncated();
       this.#changedAt = stats.mtimeMs;
       this.#size = stats.size;
+      this.#isAtEnd = count === 0;
       if (count === 0) return null;
       this.#grewAt = performance.now();
       this.#head.see(room.subarray(0, count));
@@ -166,6 +171,12 @@ export class PlainLogFile implements LogFile {
 
   close(): void {
     closeSync(this.#fd);
+  }
+
+  /** A change in the same tick of the file system's clock leaves no trace in the time: a fresh one proves nothing. */
+  #isUntouched(): boolean {
+    const { size, mtimeMs } = fstatSync(this.#fd);
+    return size === this.#size && mtimeMs === this.#changedAt && Date.now() - mtimeMs > CLOCK_TICK_MS;
   }
 
   #counted(lines: Lines): Lines {

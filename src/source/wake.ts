@@ -1,7 +1,11 @@
 /** Tells when a log may have changed: by inotify at once, by looking again where inotify is not to be had. */
 import { type FSWatcher, watch } from 'node:fs';
-import { extname } from 'node:path';
+import { basename, extname } from 'node:path';
 import { placesOf, statIfAny } from './family.js';
+
+/** Where inotify tells of changes, looking costs more than it finds; a network file system's other hosts need it. */
+const WATCHED_POLL_MS = 1_000;
+const UNWATCHED_POLL_MS = 250;
 
 interface Watched {
   readonly watcher: FSWatcher;
@@ -12,6 +16,7 @@ interface Watched {
 export class Wake {
   readonly #log: string;
   readonly #watched = new Map<string, Watched>();
+  #isWatchedWhole = false;
   #isPoked = false;
   #wake: (() => void) | null = null;
 
@@ -20,11 +25,12 @@ export class Wake {
     this.#watchFolders();
   }
 
-  /** Resolves after `poke()`, after a change beside the log, or after `pollMs`. */
-  async wait(pollMs: number): Promise<void> {
+  /** Resolves after `poke()`, after a change beside the log, after `atMostMs`, or when it is time to look anyway. */
+  async wait(atMostMs = Number.POSITIVE_INFINITY): Promise<void> {
     if (!this.#isPoked) {
+      const pollMs = this.#isWatchedWhole ? WATCHED_POLL_MS : UNWATCHED_POLL_MS;
       const isPolled = await new Promise<boolean>((resolve) => {
-        const timer = setTimeout(() => resolve(true), pollMs);
+        const timer = setTimeout(() => resolve(true), Math.min(atMostMs, pollMs));
         this.#wake = () => {
           clearTimeout(timer);
           resolve(false);
@@ -56,13 +62,16 @@ export class Wake {
       const ino = inodes.get(folder);
       if (ino !== undefined && !this.#watched.has(folder)) this.#watch(folder, name, ino);
     }
+    this.#isWatchedWhole = places.every(({ folder }) => this.#watched.has(folder));
   }
 
   #watch(folder: string, name: string, ino: number): void {
     const stem = name.slice(0, name.length - extname(name).length);
     try {
       const watcher = watch(folder, (_event, changed) => {
-        if (changed === null || changed.startsWith(stem)) this.poke();
+        // The folder's own name: it was removed or renamed itself.
+        if (changed === basename(folder)) this.#unwatch(folder);
+        if (changed === null || changed === basename(folder) || changed.startsWith(stem)) this.poke();
       });
       watcher.on('error', () => this.#unwatch(folder));
       this.#watched.set(folder, { watcher, ino });
@@ -74,5 +83,6 @@ export class Wake {
   #unwatch(folder: string): void {
     this.#watched.get(folder)?.watcher.close();
     this.#watched.delete(folder);
+    this.#isWatchedWhole = false;
   }
 }

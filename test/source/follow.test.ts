@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
+  chmodSync,
   closeSync,
   copyFileSync,
   existsSync,
@@ -24,7 +25,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { UsageError } from '../../src/domain/errors.js';
+import { UnavailableError, UsageError } from '../../src/domain/errors.js';
 import { followFiles } from '../../src/source/follow.js';
 import { positionsAfter, Reading, readOnce, temporaryFolder, until } from './reading.js';
 
@@ -419,22 +420,25 @@ describe('a log rotated by copying and truncating', () => {
     expect(reading.warnings).toEqual([]);
   });
 
-  it('is read on in the copy, plain or compressed, when not all was read before the truncation', async () => {
-    for (const isCompressed of [false, true]) {
-      const lines = write(3_000);
-      const reading = Reading.files([log], { start: 'beginning' });
-      const all = lines.slice();
-      // In one go: the follower sees only the result.
-      all.push(...write(500));
-      copyTruncate();
-      if (isCompressed) compress(`${log}.1`);
-      all.push(...write(4_000));
-      await reading.stop();
-      const { positions } = await readOnce([log], new Map());
-      expect(positions.size).toBe(1);
-      unlinkSync(log);
-      for (const name of readdirSync(folder)) rmSync(join(folder, name));
+  it.each([['plain'], ['compressed']])('is read on in the copy, %s, when not all was read before the truncation', async (form) => {
+    const lines = write(3_000);
+    const seen: string[] = [];
+    const warnings: string[] = [];
+    const source = followFiles([log], { positions: new Map(), start: 'beginning', once: false, onNotice: ({ message }) => warnings.push(message) });
+    for await (const { text } of source.chunks()) {
+      if (seen.length === 0) {
+        lines.push(...write(10));
+        copyTruncate();
+        if (form === 'compressed') compress(`${log}.1`);
+        lines.push(...write(4_000));
+        copyTruncate();
+        lines.push(...write(10));
+      }
+      seen.push(...text.split('\n').slice(0, -1));
+      if (seen.length >= lines.length) source.stop();
     }
+    expect(seen).toEqual(lines);
+    expect(warnings).toEqual([]);
   });
 
   it('is read on in the copy after a restart', async () => {
@@ -487,6 +491,29 @@ describe('a log that comes and goes', () => {
     expect(await reading.untilLines(3)).toEqual(lines);
     await reading.stop();
     expect(reading.notices.at(-1)).toMatchObject({ level: 'info' });
+  });
+
+  it('is asked for again and again while it may not be read, and nothing of it is skipped', async () => {
+    const lines = write(3);
+    const { positions } = await readOnce([log], new Map());
+    lines.push(...write(3));
+    chmodSync(folder, 0o755);
+    chmodSync(log, 0o600);
+    await asNobody(async () => {
+      const once = Reading.files([log], { positions, once: true });
+      await expect(once.done).rejects.toThrow(UnavailableError);
+      const reading = Reading.files([log], { positions });
+      await until(() => reading.notices.length > 0);
+      await sleep(600);
+      expect(reading.notices).toEqual([
+        { level: 'error', log, message: expect.stringMatching(/permission denied; let blockd read it: .*usermod -aG adm blockd/) },
+      ]);
+      process.seteuid?.(0);
+      chmodSync(log, 0o644);
+      process.seteuid?.(NOBODY);
+      expect(await reading.untilLines(3)).toEqual(lines.slice(3));
+      await reading.stop();
+    });
   });
 
   it('is awaited together with its folder', async () => {
@@ -586,6 +613,19 @@ describe('several logs', () => {
     for await (const chunk of never.chunks()) expect(chunk).toBeUndefined();
   });
 });
+
+const NOBODY = 65_534;
+
+/** Root may read everything: permissions are tried as somebody else. */
+async function asNobody(act: () => Promise<void>): Promise<void> {
+  const own = process.geteuid?.();
+  if (own === 0) process.seteuid?.(NOBODY);
+  try {
+    await act();
+  } finally {
+    if (own === 0) process.seteuid?.(0);
+  }
+}
 
 function isIn(parent: string, fd: string): boolean {
   try {

@@ -25,6 +25,7 @@ export class Reading {
   readonly notices: SourceNotice[] = [];
   readonly source: Source;
   readonly done: Promise<void>;
+  lineCount = 0;
 
   constructor(open: (options: SourceOptions) => Source, { positions = new Map(), start = 'beginning', once = false }: ReadingOptions = {}) {
     this.source = open({ positions, start, once, onNotice: (notice) => this.notices.push(notice) });
@@ -52,9 +53,9 @@ export class Reading {
     return this.notices.filter(({ level }) => level !== 'info').map(({ message }) => message);
   }
 
-  /** Waits for that many lines; says what came instead when they don't come. */
+  /** Waits for that many lines, and returns what came. */
   async untilLines(count: number, withinMs = 8_000): Promise<string[]> {
-    await until(() => this.lines.length >= count, withinMs);
+    await until(() => this.lineCount >= count, withinMs);
     return this.lines;
   }
 
@@ -64,7 +65,10 @@ export class Reading {
   }
 
   async #read(): Promise<void> {
-    for await (const chunk of this.source.chunks()) this.chunks.push(chunk);
+    for await (const chunk of this.source.chunks()) {
+      this.chunks.push(chunk);
+      this.lineCount += chunk.text.split('\n').length - 1;
+    }
   }
 }
 
