@@ -1,8 +1,8 @@
 /** What a config asks for, made ready: compiled rules, the logs to follow, the access map. */
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, type Stats, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Config } from '../config/schema.js';
-import { UsageError } from '../domain/errors.js';
+import { reasonOf, UsageError } from '../domain/errors.js';
 import { Filter } from '../filter/filter.js';
 import { loadRules, packagedFilters } from '../filter/load.js';
 import { AccessMap, parseMapSpec } from '../postfix/access-map.js';
@@ -54,9 +54,20 @@ function logFiles(config: Config): string[] {
 }
 
 function checkLog(file: string, mustExist: boolean): void {
-  const stat = statSync(file, { throwIfNoEntry: false });
+  const stat = statOf(file);
   if (stat?.isDirectory()) throw new UsageError(`--log ${file}: this is a directory; name the mail log itself`);
   if (stat === undefined && mustExist) throw new UsageError(`--log ${file}: no such file`);
+}
+
+function statOf(file: string): Stats | undefined {
+  try {
+    return statSync(file);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    // What may not be looked at yet is told, and tried again, by the one who follows it.
+    if (code === 'ENOENT' || code === 'EACCES') return undefined;
+    throw new UsageError(`--log ${file}: ${reasonOf(error)}`, { cause: error });
+  }
 }
 
 async function accessMap(config: Config, logger: Logger): Promise<AccessMap | null> {

@@ -45,5 +45,6 @@ const SYSTEM_ERRORS: Record<string, string | undefined> = {
   EISDIR: 'it is a directory',
   ENOSPC: 'no space left on the device',
   EROFS: 'the file system is read-only',
+  ELOOP: 'the symbolic link leads back to itself',
   EDQUOT: 'disk quota exceeded',
 };

@@ -3,7 +3,7 @@
  * LMDB's writer lock makes each commit one step, and a commit that returned is on disk.
  */
 import { createHash } from 'node:crypto';
-import { chownSync, mkdirSync, statSync } from 'node:fs';
+import { chownSync, mkdirSync, statfsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Ban } from '../domain/ban.js';
@@ -14,6 +14,8 @@ import { MAX_CHANGES, MAX_EVIDENCE, type Outcome, type Progress, StaleProgressEr
 
 /** How often watchers look at the counter of changes: one read from memory-mapped pages. */
 const WATCH_MS = 200;
+/** Bytes that a new store's first pages take, with some to spare. */
+const ROOM_FOR_A_NEW_STORE = 262_144;
 /** Entries that one transaction of pruning or rewriting takes, so that the daemon's commits are not held up. */
 const SWEEP_BATCH = 2_000;
 
@@ -320,6 +322,7 @@ function progressKey({ host, log }: Progress): string {
  * leaves them to the owner of the folder, or the daemon could not open its own store.
  */
 function openEnvironment(folder: string): RootDatabase<unknown, string> {
+  requireRoom(folder);
   const umask = process.umask(0o027);
   try {
     // JSON keeps doubles exactly and can be read by a person with mdb_dump. Without overlapping sync a commit returns
@@ -343,11 +346,21 @@ function openEnvironment(folder: string): RootDatabase<unknown, string> {
   }
 }
 
+/** LMDB maps its lock file into memory: pages that a full disk could not give would end the process by SIGBUS. */
+function requireRoom(folder: string): void {
+  const lock = statSync(join(folder, 'lock.mdb'), { throwIfNoEntry: false });
+  if (lock !== undefined && lock.blocks * 512 >= lock.size) return;
+  const { bavail, bsize } = statfsSync(folder);
+  if (bavail * bsize >= ROOM_FOR_A_NEW_STORE) return;
+  throw Object.assign(new Error('no space left on the device'), { code: 'ENOSPC' });
+}
+
 function makeFolder(folder: string): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o750 });
   } catch (error) {
-    if (statSync(folder, { throwIfNoEntry: false })?.isFile()) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'EEXIST') {
       throw new UsageError(`store lmdb:${folder}: this is a file; name a folder`);
     }
     throw new UnavailableError(`store lmdb:${folder}: the folder can't be made: ${reasonOf(error)}`, { cause: error });
