@@ -77,7 +77,10 @@ const QUEUED = '{qid}: ';
 const QUEUE_ID = '[0-9A-Za-z]{5,25}';
 /** Postfix checks host names and prints `unknown` for others; postscreen prints none. */
 const CLIENT = '([\\w.-]*)\\[([\\da-fA-F:.]{2,45})\\](?::\\d{1,5}(?!\\d))?';
-const ADDRESS = '([\\da-fA-F:.]{2,45})';
+/** Neither kind may be cut short, nor take the colon or the full stop behind it. */
+const IPV4 = '\\d{1,3}(?:\\.\\d{1,3}){3}';
+const IPV6 = `(?:[\\da-fA-F]{0,4}:){1,7}(?:[\\da-fA-F]{1,4}|:|${IPV4})`;
+const ADDRESS = `(${IPV4}(?!\\d|\\.\\d)|${IPV6}(?![\\da-fA-F]|:[\\da-fA-F:]|\\.\\d))`;
 
 function expand(text: string, reply: string): string {
   return text.replace(/\{([A-Za-z_]+)\}/g, (placeholder, name: string) => {

@@ -6,7 +6,7 @@ import { UsageError } from '../../src/domain/errors.js';
 import type { Match } from '../../src/domain/event.js';
 import { LineClock } from '../../src/filter/clock.js';
 import { Filter } from '../../src/filter/filter.js';
-import { loadRules, packagedFilters } from '../../src/filter/load.js';
+import { loadRules, packagedFilters, parseRules } from '../../src/filter/load.js';
 import { VICTIM } from './corpus.js';
 
 const rules = loadRules(packagedFilters(), null);
@@ -46,6 +46,25 @@ describe('a match', () => {
     expect(from('198.51.100')).toBeUndefined();
     expect(from('fe80')).toBeUndefined();
     expect(from('unknown')).toBeUndefined();
+  });
+
+  test('takes the whole address from a line of any wording, and no more', () => {
+    const [custom] = parseRules(
+      `[[rule]]\nname = "x/y"\nkind = "offense"\npoints = 1\nprogram = "x"\ndescription = "A test."\npattern = 'bad {ip}[:.]?(?: again)?\\d?'\n`,
+      'x.toml',
+    );
+    const one = Filter.compile(custom === undefined ? [] : [custom]);
+    const from = (text: string) => one.match(`Nov 25 01:12:15 mx x[1]: bad ${text}`, clock())?.ip;
+    expect(from('198.51.100.77')).toBe('198.51.100.77');
+    expect(from('198.51.100.77: again')).toBe('198.51.100.77');
+    expect(from('198.51.100.77. again')).toBe('198.51.100.77');
+    expect(from('2001:db8::77: again')).toBe('2001:db8::77');
+    expect(from('::ffff:198.51.100.77')).toBe('198.51.100.77');
+    expect(from('198.51.100.777')).toBeUndefined();
+    expect(from('198.51.100.77.1')).toBeUndefined();
+    expect(from('198.51.100')).toBeUndefined();
+    expect(from('2001:db8::77777')).toBeUndefined();
+    expect(from('1:2:3:4:5:6:7:8:9')).toBeUndefined();
   });
 
   test('counts what the line stands for, within limits', () => {
