@@ -87,7 +87,15 @@ describe('reading back', () => {
   it('is not led astray by any reason or template: one short printable line, a text as value, the same end', () => {
     const hostile = fc.oneof(
       fc.string({ unit: 'binary', maxLength: 400 }),
-      fc.constantFrom('\n198.51.100.1\tOK', '\r\n\tDUNNO', '$& $1 $$ %s', '{ip}{until}{reason}', '1795566704', '\0', 'ü'),
+      fc.constantFrom(
+        '\n198.51.100.1\tOK',
+        '\r\n\tDUNNO',
+        '$& $1 $$ %s',
+        '{ip}{until}{reason}',
+        '1795566704',
+        '\0',
+        'ü',
+      ),
     );
     const replies = fc.oneof(
       hostile,

@@ -1,0 +1,40 @@
+// A process of its own that publishes maps: `publisher.mjs TYPE PATH once|flip|FILE [COUNT]`.
+//   once  publishes one entry and ends
+//   flip  publishes two pictures in turn until it is killed
+//   FILE  publishes COUNT times the subjects that FILE names at that moment, one a line
+import { readFile } from 'node:fs/promises';
+import { AccessMap } from '../../dist/postfix/access-map.js';
+
+const [type, path, what, count] = process.argv.slice(2);
+const until = Date.parse('2031-05-11T04:00:00Z');
+const entries = (subjects) => subjects.map((subject) => ({ subject, until, reason: 'repeated rejects' }));
+const map = new AccessMap({
+  type,
+  path,
+  reply: 'Blocked until {until} after repeated rejects',
+  action: 'reject',
+  postmap: 'postmap',
+  reload: [],
+});
+
+try {
+  if (what === 'once') await map.publish(async () => entries(['203.0.113.9']));
+  else if (what === 'flip') await flip();
+  else {
+    for (let i = 0; i < Number(count); i++) {
+      await map.publish(async () => entries((await readFile(what, 'utf8')).split('\n').filter(Boolean)));
+    }
+  }
+} catch (error) {
+  process.stderr.write(`${error.name}: ${error.message}\n`);
+  process.exitCode = 3;
+}
+
+async function flip() {
+  const always = Array.from({ length: 3_000 }, (_, i) => `10.0.${i >> 8}.${i & 255}`);
+  for (let i = 0; ; i++) {
+    const changing = i % 2 === 0 ? ['203.0.113.9', '2001:db8:1::/64'] : ['203.0.113.10', '2001:db8:2::/64'];
+    await map.publish(async () => entries([...always, ...changing]));
+    process.stdout.write('published\n');
+  }
+}
