@@ -140,8 +140,8 @@ function rotatedNames(name: string): (entry: string) => RotatedName | null {
   const stem = name.slice(0, name.length - extension.length);
   const stamp = '[.-](?:(?<number>\\d{1,3})|(?<date>\\d{4}(?:[-_T:.]?\\d{2,})+))';
   const packed = '(?:\\.(?<compression>gz|bz2|xz|zst|lz4|Z))?$';
-  const patterns = [new RegExp(`^${escape(name)}${stamp}${packed}`)];
-  if (extension !== '') patterns.push(new RegExp(`^${escape(stem)}${stamp}${escape(extension)}${packed}`));
+  const patterns = [new RegExp(`^${escaped(name)}${stamp}${packed}`)];
+  if (extension !== '') patterns.push(new RegExp(`^${escaped(stem)}${stamp}${escaped(extension)}${packed}`));
   return (entry) => {
     for (const pattern of patterns) {
       const groups = pattern.exec(entry)?.groups;
@@ -153,7 +153,7 @@ function rotatedNames(name: string): (entry: string) => RotatedName | null {
   };
 }
 
-function escape(text: string): string {
+function escaped(text: string): string {
   return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 }
 

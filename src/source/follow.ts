@@ -9,8 +9,16 @@ import { type Stats, statSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
 import { familyOf, findByInode, findLookalikes, type Member, oldFoldersOf, statIfAny } from './family.js';
-import { DamagedFileError, type FilePosition, hasHeadOf, type LogFile, openLogFile, PlainLogFile } from './log-file.js';
 import type { Lines } from './lines.js';
+import {
+  DamagedFileError,
+  type FilePosition,
+  hasHeadOf,
+  isReadable,
+  type LogFile,
+  openLogFile,
+  PlainLogFile,
+} from './log-file.js';
 import { mergeSources } from './merge.js';
 import type { Chunk, Source, SourceNotice, SourceOptions } from './source.js';
 import { Wake } from './wake.js';
@@ -154,6 +162,7 @@ class FollowedLog implements Source {
       return this.#unreadable(this.#log, error);
     }
     this.#sought = null;
+    this.#exhausted = '';
     this.#file = file;
     if (file === null) {
       this.#countedUntil = position.changedAt ?? Number.POSITIVE_INFINITY;
@@ -190,7 +199,7 @@ class FollowedLog implements Source {
     const own = members.filter((member) => isSame(member, position.file));
     // The newest first: with logrotate's `copy` there are several, each longer than the one before.
     const copies = position.file.head === 0 ? [] : members.filter((member) => !own.includes(member)).reverse();
-    const all = [...own, ...copies].filter(({ compression }) => (compression ?? 'gz') === 'gz');
+    const all = [...own, ...copies].filter(isReadable);
     for (const member of [...all.filter(isLongEnough), ...all.filter((member) => !isLongEnough(member))]) {
       let file: LogFile | null = null;
       try {
@@ -209,6 +218,7 @@ class FollowedLog implements Source {
     const { position, unreadBytes } = file;
     file.close();
     this.#file = null;
+    this.#exhausted = '';
     try {
       this.#file = this.#locate(position);
     } catch (error) {
@@ -218,7 +228,10 @@ class FollowedLog implements Source {
     if (this.#file !== null) return 'again';
     this.#countedUntil = position.changedAt ?? Number.POSITIVE_INFINITY;
     if (unreadBytes > 0) {
-      this.#tell('warn', `${this.#log}: emptied before its last ${unreadBytes} bytes were read, and no copy of them was found; their lines are lost`);
+      this.#tell(
+        'warn',
+        `${this.#log}: emptied before its last ${unreadBytes} bytes were read, and no copy of them was found; their lines are lost`,
+      );
     } else {
       this.#tell('info', `${this.#log}: emptied, and no copy was found; reading goes on at its beginning`);
     }
@@ -231,7 +244,13 @@ class FollowedLog implements Source {
       const lines = performance.now() < late.until ? await this.#take(late.file) : null;
       if (lines !== null && this.#position !== null) {
         const { changedAt: writtenAt, unreadBytes } = late.file;
-        return { log: this.#log, text: lines.text, position: this.#position, writtenAt, lagBytes: unreadBytes + this.#bytesBehind };
+        return {
+          log: this.#log,
+          text: lines.text,
+          position: this.#position,
+          writtenAt,
+          lagBytes: unreadBytes + this.#bytesBehind,
+        };
       }
       if (performance.now() >= late.until || late.file.isTruncated) this.#letGo(late);
     }
@@ -243,6 +262,7 @@ class FollowedLog implements Source {
     const file = this.#file;
     const live = this.#liveMember();
     if (live !== null && file !== null && isSame(file, live)) return 'end';
+    if (live !== null && file !== null && hasHeadOf(live, file.position)) return this.#replaced(file, live);
     const members = this.#family();
     const seen = members.map(({ path, ino, size }) => `${path} ${ino} ${size}`).join('\n');
     if (seen === this.#exhausted) return 'end';
@@ -269,6 +289,19 @@ class FollowedLog implements Source {
     }
     this.#exhausted = seen;
     return 'end';
+  }
+
+  /** An editor, or a restored backup, put a copy of the log in its place: the same lines, and those after them. */
+  #replaced(file: LogFile, live: Member): Pause {
+    const copy = this.#open(live);
+    if (typeof copy === 'string') return copy;
+    if (copy.resume(file.position)) {
+      this.#leave(file);
+      this.#file = copy;
+    } else {
+      copy.close();
+    }
+    return 'again';
   }
 
   /** Files with something in them that are newer than the one being read, oldest first. */
@@ -298,9 +331,15 @@ class FollowedLog implements Source {
   }
 
   /** The next file with its first lines; null when it has none to give. */
-  async #begin(member: Member, isLast: boolean): Promise<{ readonly file: LogFile; readonly lines: Lines } | Pause | null> {
-    if ((member.compression ?? 'gz') !== 'gz') {
-      this.#tell('warn', `${member.path}: packed with ${member.compression}, which blockd does not read; its lines are not counted`);
+  async #begin(
+    member: Member,
+    isLast: boolean,
+  ): Promise<{ readonly file: LogFile; readonly lines: Lines } | Pause | null> {
+    if (!isReadable(member)) {
+      this.#tell(
+        'warn',
+        `${member.path}: packed with ${member.compression}, which blockd does not read; its lines are not counted`,
+      );
       return null;
     }
     const file = this.#open(member);
@@ -393,7 +432,9 @@ class FollowedLog implements Source {
     const code = codeOf(error);
     if (code === undefined) throw error;
     const advice =
-      code === 'EACCES' ? '; let blockd read it: on Debian, add its user to the group adm (usermod -aG adm blockd)' : '';
+      code === 'EACCES'
+        ? '; let blockd read it: on Debian, add its user to the group adm (usermod -aG adm blockd)'
+        : '';
     const message = `${path}: can't be read: ${reasonOf(error)}${advice}`;
     if (this.#options.once) throw new UnavailableError(message, { cause: error });
     this.#tell('error', `${message}; tried again until it can, and nothing is skipped`);
@@ -408,7 +449,10 @@ class FollowedLog implements Source {
   }
 }
 
-function isSame(a: { readonly dev: number; readonly ino: number }, b: { readonly dev: number; readonly ino: number }): boolean {
+function isSame(
+  a: { readonly dev: number; readonly ino: number },
+  b: { readonly dev: number; readonly ino: number },
+): boolean {
   return a.ino === b.ino && a.dev === b.dev;
 }
 

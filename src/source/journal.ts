@@ -170,7 +170,10 @@ class Journal implements Source {
     const child = spawn('journalctl', [...where, ...how, ...args, ...matches], { stdio: ['ignore', 'pipe', 'pipe'] });
     child.stderr.on('data', (data: Buffer) => {
       if (String(data).includes('not seeing messages')) {
-        this.#tell('warn', 'blockd may not read the system journal: add its user to the group systemd-journal (usermod -aG systemd-journal blockd)');
+        this.#tell(
+          'warn',
+          'blockd may not read the system journal: add its user to the group systemd-journal (usermod -aG systemd-journal blockd)',
+        );
       }
     });
     this.#child = child;
@@ -181,7 +184,10 @@ class Journal implements Source {
     if (code === 0 && this.#options.once) return true;
     if (this.#cursor !== null && /seek to cursor/.test(reason)) {
       const { start } = this.#options;
-      this.#tell('warn', `the stored position "${this.#cursor}" is no journal's; the journal is read from its ${start}`);
+      this.#tell(
+        'warn',
+        `the stored position "${this.#cursor}" is no journal's; the journal is read from its ${start}`,
+      );
       this.#cursor = null;
       this.#isAtEnd = start === 'end';
     } else {
@@ -191,7 +197,9 @@ class Journal implements Source {
   }
 
   #complain(code: number | null, reason: string): void {
-    const how = [code === null ? 'journalctl ended' : `journalctl ended with status ${code}`, reason].filter(Boolean).join(': ');
+    const how = [code === null ? 'journalctl ended' : `journalctl ended with status ${code}`, reason]
+      .filter(Boolean)
+      .join(': ');
     if (this.#options.once) throw new UnavailableError(`the journal can't be read: ${how}`);
     this.#tell('error', `${how}; it is started again until it stays`);
   }
@@ -211,7 +219,11 @@ function endOf(child: Journalctl): Promise<{ readonly code: number | null; reado
   });
   const ended = new Promise<{ code: number | null; reason: string }>((resolve, reject) => {
     child.once('error', (error) =>
-      reject(new UnavailableError(`the journal can't be read: journalctl can't be run: ${reasonOf(error)}; on a host without systemd name the mail log with log.files`)),
+      reject(
+        new UnavailableError(
+          `the journal can't be read: journalctl can't be run: ${reasonOf(error)}; on a host without systemd name the mail log with log.files`,
+        ),
+      ),
     );
     child.once('close', (code) => resolve({ code, reason: stderr.trim().split('\n').at(-1) ?? '' }));
   });
@@ -248,7 +260,8 @@ function lineOf(fields: Record<string, unknown>, receivedUs: string): string | n
 
 /** Bytes of a field as latin-1: a string, an array of bytes when it is no UTF-8 or not printable; of several, the first. */
 function bytesOf(field: unknown): string | null {
-  if (typeof field === 'string') return /^[\0-\x7f]*$/.test(field) ? field : Buffer.from(field, 'utf8').toString('latin1');
+  if (typeof field === 'string')
+    return /^[\0-\x7f]*$/.test(field) ? field : Buffer.from(field, 'utf8').toString('latin1');
   if (!Array.isArray(field)) return null;
   return typeof field[0] === 'number' ? Buffer.from(field as number[]).toString('latin1') : bytesOf(field[0] ?? null);
 }

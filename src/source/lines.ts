@@ -49,7 +49,8 @@ export class LineCutter {
   finish(): Lines | null {
     const bytes = this.pending;
     if (bytes === 0) return null;
-    const whole = this.#longText(bytes) + (bytes > LONGEST_LINE_BYTES ? '' : this.#block.toString('latin1', 0, this.#filled));
+    const whole =
+      this.#longText(bytes) + (bytes > LONGEST_LINE_BYTES ? '' : this.#block.toString('latin1', 0, this.#filled));
     this.#filled = 0;
     this.#forgetLong();
     return { text: `${whole}\n`, bytes };

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { Readable } from 'node:stream';
-import { createGunzip, constants as gzip, gunzipSync } from 'node:zlib';
+import { createGunzip, gunzipSync, constants as gzip } from 'node:zlib';
 import { reasonOf } from '../domain/errors.js';
 import type { FileIdentity, Position } from '../domain/position.js';
 import type { Member } from './family.js';
@@ -57,19 +57,27 @@ export function openLogFile(member: Member): LogFile | null {
     closeSync(fd);
     return null;
   }
-  return member.compression === 'gz' ? new GzipLogFile(member.path, fd, stats) : new PlainLogFile(member.path, fd, stats);
+  return member.compression === 'gz'
+    ? new GzipLogFile(member.path, fd, stats)
+    : new PlainLogFile(member.path, fd, stats);
 }
 
-/** True when the file of `position` has the bytes of this member at its head, whatever its inode. */
+/** True when the file of `position` has the bytes of this member at its head, whatever its inode; false when in doubt. */
 export function hasHeadOf(member: Member, { file }: FilePosition): boolean {
-  if (file.head === 0 || (member.compression ?? 'gz') !== 'gz') return false;
-  const opened = openLogFile(member);
-  if (opened === null) return false;
+  if (file.head === 0 || !isReadable(member)) return false;
+  let opened: LogFile | null = null;
   try {
-    return opened.resume({ kind: 'file', file, offset: file.head });
+    opened = openLogFile(member);
+    return opened?.resume({ kind: 'file', file, offset: file.head }) ?? false;
+  } catch {
+    return false;
   } finally {
-    opened.close();
+    opened?.close();
   }
+}
+
+export function isReadable({ compression }: Member): boolean {
+  return compression === null || compression === 'gz';
 }
 
 export class PlainLogFile implements LogFile {
@@ -114,7 +122,12 @@ export class PlainLogFile implements LogFile {
 
   get position(): FilePosition {
     const { dev, ino } = this;
-    return { kind: 'file', file: { dev, ino, ...this.#head.upTo(this.#offset) }, offset: this.#offset, changedAt: this.#changedAt };
+    return {
+      kind: 'file',
+      file: { dev, ino, ...this.#head.upTo(this.#offset) },
+      offset: this.#offset,
+      changedAt: this.#changedAt,
+    };
   }
 
   resume({ file, offset }: FilePosition): boolean {
@@ -141,10 +154,6 @@ export class PlainLogFile implements LogFile {
   }
 
   async take(): Promise<Lines | null> {
-    return this.takeNow();
-  }
-
-  takeNow(): Lines | null {
     if (this.#isAtEnd && this.#isUntouched()) return null;
     for (;;) {
       const { room } = this.#cutter;
@@ -339,7 +348,8 @@ class Head {
   /** Covers counted bytes only: an unfinished line may still be taken away. */
   upTo(offset: number): Pick<FileIdentity, 'head' | 'fingerprint'> {
     const head = Math.min(offset, this.#seen.length);
-    if (this.#identity.head !== head) this.#identity = { head, fingerprint: fingerprintOf(this.#seen.subarray(0, head)) };
+    if (this.#identity.head !== head)
+      this.#identity = { head, fingerprint: fingerprintOf(this.#seen.subarray(0, head)) };
     return this.#identity;
   }
 }

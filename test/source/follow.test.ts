@@ -69,7 +69,8 @@ function compress(path: string): void {
 
 function copyTruncate({ beforeTruncate = () => {} } = {}): void {
   for (let n = 8; n > 0; n--) {
-    for (const suffix of ['', '.gz']) if (existsSync(`${log}.${n}${suffix}`)) renameSync(`${log}.${n}${suffix}`, `${log}.${n + 1}${suffix}`);
+    for (const suffix of ['', '.gz'])
+      if (existsSync(`${log}.${n}${suffix}`)) renameSync(`${log}.${n}${suffix}`, `${log}.${n + 1}${suffix}`);
   }
   copyFileSync(log, `${log}.1`);
   beforeTruncate();
@@ -127,7 +128,11 @@ describe('reading a log', () => {
   });
 
   it('passes carriage returns, NUL bytes and bytes that are no UTF-8 as they are', async () => {
-    const bytes = Buffer.concat([Buffer.from('a\r\n\0b\0\n'), Buffer.from([0xff, 0xfe, 0xc3, 0x28, 0x0a]), Buffer.from('ü\n')]);
+    const bytes = Buffer.concat([
+      Buffer.from('a\r\n\0b\0\n'),
+      Buffer.from([0xff, 0xfe, 0xc3, 0x28, 0x0a]),
+      Buffer.from('ü\n'),
+    ]);
     writeFileSync(log, bytes);
     const { chunks } = await readOnce([log], new Map());
     expect(Buffer.from(chunks.map(({ text }) => text).join(''), 'latin1')).toEqual(bytes);
@@ -293,7 +298,11 @@ describe('a log rotated by renaming', () => {
     for (const [index] of first.chunks.entries()) {
       const upTo = first.chunks.slice(0, index + 1);
       const { lines: rest, warnings } = await readOnce([log], positionsAfter(upTo));
-      const before = upTo.map(({ text }) => text).join('').split('\n').slice(0, -1);
+      const before = upTo
+        .map(({ text }) => text)
+        .join('')
+        .split('\n')
+        .slice(0, -1);
       expect([...before, ...rest]).toEqual(lines);
       expect(warnings).toEqual([]);
     }
@@ -311,7 +320,9 @@ describe('a log rotated by renaming', () => {
     expect(first.lines).toEqual(lines.slice(1_400));
     // From the beginning of the oldest on, in small steps: each stop is a restart.
     const oldest = statSync(`${log}.2.gz`);
-    let positions = new Map([[log, { kind: 'file' as const, file: { dev: oldest.dev, ino: oldest.ino, head: 0, fingerprint: '' }, offset: 0 }]]);
+    let positions = new Map([
+      [log, { kind: 'file' as const, file: { dev: oldest.dev, ino: oldest.ino, head: 0, fingerprint: '' }, offset: 0 }],
+    ]);
     for (let steps = 0; steps < 30; steps++) {
       const source = followFiles([log], { positions, start: 'end', once: true, onNotice: () => undefined });
       let isEnd = true;
@@ -342,7 +353,8 @@ describe('a log rotated by renaming', () => {
   });
 
   it('tells from when on lines may be lost when the file it was in is gone, and goes on with the oldest newer one', async () => {
-    const past = (path: string, seconds: number) => utimesSync(path, Date.now() / 1_000 - seconds, Date.now() / 1_000 - seconds);
+    const past = (path: string, seconds: number) =>
+      utimesSync(path, Date.now() / 1_000 - seconds, Date.now() / 1_000 - seconds);
     write(3);
     rotate();
     past(`${log}.1`, 400);
@@ -357,7 +369,9 @@ describe('a log rotated by renaming', () => {
     unlinkSync(`${log}.2`);
     const { lines, warnings } = await readOnce([log], positions);
     expect(lines).toEqual(newer);
-    expect(warnings).toEqual([expect.stringMatching(/mail\.log: .* gone.* lines written after 20\d\d-.*Z may be lost/)]);
+    expect(warnings).toEqual([
+      expect.stringMatching(/mail\.log: .* gone.* lines written after 20\d\d-.*Z may be lost/),
+    ]);
   });
 
   it('is not taken for another file that has got its inode', async () => {
@@ -420,26 +434,34 @@ describe('a log rotated by copying and truncating', () => {
     expect(reading.warnings).toEqual([]);
   });
 
-  it.each([['plain'], ['compressed']])('is read on in the copy, %s, when not all was read before the truncation', async (form) => {
-    const lines = write(3_000);
-    const seen: string[] = [];
-    const warnings: string[] = [];
-    const source = followFiles([log], { positions: new Map(), start: 'beginning', once: false, onNotice: ({ message }) => warnings.push(message) });
-    for await (const { text } of source.chunks()) {
-      if (seen.length === 0) {
-        lines.push(...write(10));
-        copyTruncate();
-        if (form === 'compressed') compress(`${log}.1`);
-        lines.push(...write(4_000));
-        copyTruncate();
-        lines.push(...write(10));
+  it.each([['plain'], ['compressed']])(
+    'is read on in the copy, %s, when not all was read before the truncation',
+    async (form) => {
+      const lines = write(3_000);
+      const seen: string[] = [];
+      const warnings: string[] = [];
+      const source = followFiles([log], {
+        positions: new Map(),
+        start: 'beginning',
+        once: false,
+        onNotice: ({ message }) => warnings.push(message),
+      });
+      for await (const { text } of source.chunks()) {
+        if (seen.length === 0) {
+          lines.push(...write(10));
+          copyTruncate();
+          if (form === 'compressed') compress(`${log}.1`);
+          lines.push(...write(4_000));
+          copyTruncate();
+          lines.push(...write(10));
+        }
+        seen.push(...text.split('\n').slice(0, -1));
+        if (seen.length >= lines.length) source.stop();
       }
-      seen.push(...text.split('\n').slice(0, -1));
-      if (seen.length >= lines.length) source.stop();
-    }
-    expect(seen).toEqual(lines);
-    expect(warnings).toEqual([]);
-  });
+      expect(seen).toEqual(lines);
+      expect(warnings).toEqual([]);
+    },
+  );
 
   it('is read on in the copy after a restart', async () => {
     const lines = write(2_000);
@@ -453,7 +475,14 @@ describe('a log rotated by copying and truncating', () => {
     for (let upTo = 1; upTo <= first.chunks.length; upTo++) {
       const chunks = first.chunks.slice(0, upTo);
       const { lines: rest, warnings } = await readOnce([log], positionsAfter(chunks));
-      expect([...chunks.map(({ text }) => text).join('').split('\n').slice(0, -1), ...rest]).toEqual(lines);
+      expect([
+        ...chunks
+          .map(({ text }) => text)
+          .join('')
+          .split('\n')
+          .slice(0, -1),
+        ...rest,
+      ]).toEqual(lines);
       expect(warnings).toEqual([]);
     }
   });
@@ -477,7 +506,9 @@ describe('a log rotated by copying and truncating', () => {
     const after = write(2);
     expect((await reading.untilLines(7)).slice(5)).toEqual(after);
     await reading.stop();
-    expect(reading.notices).toEqual([expect.objectContaining({ level: 'info', message: expect.stringContaining('emptied') })]);
+    expect(reading.notices).toEqual([
+      expect.objectContaining({ level: 'info', message: expect.stringContaining('emptied') }),
+    ]);
   });
 });
 
@@ -506,7 +537,11 @@ describe('a log that comes and goes', () => {
       await until(() => reading.notices.length > 0);
       await sleep(600);
       expect(reading.notices).toEqual([
-        { level: 'error', log, message: expect.stringMatching(/permission denied; let blockd read it: .*usermod -aG adm blockd/) },
+        {
+          level: 'error',
+          log,
+          message: expect.stringMatching(/permission denied; let blockd read it: .*usermod -aG adm blockd/),
+        },
       ]);
       process.seteuid?.(0);
       chmodSync(log, 0o644);
@@ -546,6 +581,23 @@ describe('a log that comes and goes', () => {
     await reading.stop();
   });
 
+  it('goes on where it was in a copy of itself that an editor puts in its place', async () => {
+    const lines = write(30);
+    const reading = Reading.files([log]);
+    await reading.untilLines(30);
+    copyFileSync(log, `${log}~new`);
+    renameSync(`${log}~new`, log);
+    lines.push(...write(3));
+    expect(await reading.untilLines(33)).toEqual(lines);
+    await reading.stop();
+    lines.push(...write(3));
+    copyFileSync(log, `${log}~new`);
+    renameSync(`${log}~new`, log);
+    const { lines: rest, warnings } = await readOnce([log], reading.positions);
+    expect(rest).toEqual(lines.slice(33));
+    expect(warnings).toEqual([]);
+  });
+
   it('is followed through a symbolic link, rotated behind it or switched to another file', async () => {
     mkdirSync(join(folder, 'real'));
     const target = (name: string) => join(folder, 'real', name);
@@ -571,7 +623,8 @@ describe('a log that comes and goes', () => {
   });
 
   it('refuses a folder, and what is no regular file, in a sentence', () => {
-    const open = (path: string) => () => followFiles([path], { positions: new Map(), start: 'end', once: false, onNotice: () => undefined });
+    const open = (path: string) => () =>
+      followFiles([path], { positions: new Map(), start: 'end', once: false, onNotice: () => undefined });
     expect(open(folder)).toThrow(UsageError);
     expect(open(folder)).toThrow(/this is a directory; name the mail log itself/);
     expect(open('/dev/null')).toThrow(/no regular file/);
@@ -601,14 +654,24 @@ describe('several logs', () => {
     await reading.stop();
     expect(performance.now() - at).toBeLessThan(50);
     expect(openFiles()).toBe(0);
-    const source = followFiles([log, other], { positions: new Map(), start: 'beginning', once: false, onNotice: () => undefined });
+    const source = followFiles([log, other], {
+      positions: new Map(),
+      start: 'beginning',
+      once: false,
+      onNotice: () => undefined,
+    });
     for await (const chunk of source.chunks()) {
       expect(chunk.text.length).toBeGreaterThan(0);
       source.stop();
       break;
     }
     expect(openFiles()).toBe(0);
-    const never = followFiles([log], { positions: new Map(), start: 'beginning', once: false, onNotice: () => undefined });
+    const never = followFiles([log], {
+      positions: new Map(),
+      start: 'beginning',
+      once: false,
+      onNotice: () => undefined,
+    });
     never.stop();
     for await (const chunk of never.chunks()) expect(chunk).toBeUndefined();
   });

@@ -6,7 +6,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { UnavailableError } from '../../src/domain/errors.js';
 import { followJournal } from '../../src/source/journal.js';
 import { openSource } from '../../src/source/open.js';
-import { Reading, type ReadingOptions, positionsAfter, temporaryFolder, until } from './reading.js';
+import { positionsAfter, Reading, type ReadingOptions, temporaryFolder, until } from './reading.js';
 
 const WRITER = '/lib/systemd/systemd-journal-remote';
 const FIRST_US = 1_795_569_302_105_618;
@@ -61,26 +61,35 @@ function addJournal(...entries: Entry[]): string {
   return file;
 }
 
-const read = (options: ReadingOptions = {}): Reading => new Reading((source) => followJournal({ ...source, directory }), options);
+const read = (options: ReadingOptions = {}): Reading =>
+  new Reading((source) => followJournal({ ...source, directory }), options);
 async function readOnce(options: ReadingOptions = {}): Promise<Reading> {
   const reading = read({ once: true, ...options });
   await reading.done;
   return reading;
 }
 const messages = ({ lines }: Reading): string[] => lines.map((line) => line.replace(/^.*?\]: /, ''));
-const numbered = (from: number, to: number): Entry[] => Array.from({ length: to - from }, (_, i) => ({ message: `message ${from + i}` }));
+const numbered = (from: number, to: number): Entry[] =>
+  Array.from({ length: to - from }, (_, i) => ({ message: `message ${from + i}` }));
 const texts = (entries: readonly Entry[]): string[] => entries.map(({ message }) => String(message));
 
 describe('the journal', () => {
   it('is told in the lines that syslog would have written', async () => {
     clock = 0;
-    addJournal({ message: 'connect from unknown[203.0.113.9]' }, { message: 'no process', identifier: 'postfix/master', pid: null });
+    addJournal(
+      { message: 'connect from unknown[203.0.113.9]' },
+      { message: 'no process', identifier: 'postfix/master', pid: null },
+    );
     const { lines, chunks } = await readOnce();
     expect(lines).toEqual([
       '2026-11-25T01:15:02.105618+00:00 mx postfix/smtpd[17]: connect from unknown[203.0.113.9]',
       '2026-11-25T01:15:03.105619+00:00 mx postfix/master: no process',
     ]);
-    expect(chunks.at(-1)).toMatchObject({ log: 'journal', lagBytes: 0, position: { kind: 'journal', cursor: expect.stringMatching(/^s=/) } });
+    expect(chunks.at(-1)).toMatchObject({
+      log: 'journal',
+      lagBytes: 0,
+      position: { kind: 'journal', cursor: expect.stringMatching(/^s=/) },
+    });
   });
 
   it('prefers the time at which a message was sent over that of its arrival', async () => {
@@ -125,7 +134,11 @@ describe('the journal', () => {
     for (const [index] of chunks.entries()) {
       const upTo = chunks.slice(0, index + 1);
       const rest = await readOnce({ positions: positionsAfter(upTo), start: 'end' });
-      const seen = upTo.map(({ text }) => text).join('').split('\n').length - 1;
+      const seen =
+        upTo
+          .map(({ text }) => text)
+          .join('')
+          .split('\n').length - 1;
       expect(messages(rest)).toEqual(texts(entries.slice(seen)));
       expect(rest.notices).toEqual([]);
     }
@@ -175,7 +188,9 @@ describe('the journal', () => {
 
   it('ends with a sentence when it can not be read', async () => {
     directory = join(directory, 'missing');
-    await expect(readOnce()).rejects.toThrow(/the journal can't be read: journalctl ended with status 1: .*No such file/);
+    await expect(readOnce()).rejects.toThrow(
+      /the journal can't be read: journalctl ended with status 1: .*No such file/,
+    );
   });
 
   it('ends with a sentence when there is no journalctl', async () => {
@@ -196,7 +211,10 @@ describe('the journal', () => {
     const tools = temporaryFolder();
     const real = execFileSync('sh', ['-c', 'command -v journalctl'], { encoding: 'utf8' }).trim();
     // The first one is cut off after a moment, as by a restart of journald.
-    writeFileSync(join(tools, 'journalctl'), `#!/bin/sh\nif mkdir ${tools}/once 2>/dev/null; then exec timeout 0.5 ${real} "$@"; fi\nexec ${real} "$@"\n`);
+    writeFileSync(
+      join(tools, 'journalctl'),
+      `#!/bin/sh\nif mkdir ${tools}/once 2>/dev/null; then exec timeout 0.5 ${real} "$@"; fi\nexec ${real} "$@"\n`,
+    );
     chmodSync(join(tools, 'journalctl'), 0o755);
     const path = process.env.PATH;
     process.env.PATH = `${tools}:${path}`;
@@ -209,7 +227,9 @@ describe('the journal', () => {
       await reading.untilLines(5);
       await reading.stop();
       expect(messages(reading)).toEqual(texts([...entries, ...more]));
-      expect(reading.warnings).toEqual([expect.stringMatching(/journalctl ended with status 124; it is started again/)]);
+      expect(reading.warnings).toEqual([
+        expect.stringMatching(/journalctl ended with status 124; it is started again/),
+      ]);
     } finally {
       process.env.PATH = path;
     }

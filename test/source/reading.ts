@@ -27,7 +27,10 @@ export class Reading {
   readonly done: Promise<void>;
   lineCount = 0;
 
-  constructor(open: (options: SourceOptions) => Source, { positions = new Map(), start = 'beginning', once = false }: ReadingOptions = {}) {
+  constructor(
+    open: (options: SourceOptions) => Source,
+    { positions = new Map(), start = 'beginning', once = false }: ReadingOptions = {},
+  ) {
     this.source = open({ positions, start, once, onNotice: (notice) => this.notices.push(notice) });
     this.done = this.#read();
   }

@@ -123,7 +123,8 @@ class LoggedHost {
   #makeRoom(): void {
     for (let n = this.#rotations; n >= 1; n--) {
       for (const suffix of ['', '.gz']) {
-        if (existsSync(`${this.log}.${n}${suffix}`)) renameSync(`${this.log}.${n}${suffix}`, `${this.log}.${n + 1}${suffix}`);
+        if (existsSync(`${this.log}.${n}${suffix}`))
+          renameSync(`${this.log}.${n}${suffix}`, `${this.log}.${n + 1}${suffix}`);
       }
     }
     this.#rotations++;
@@ -151,8 +152,19 @@ function perform(host: LoggedHost, step: Step): void {
 
 describe('each line comes exactly once and in order', () => {
   it('when reading stops after any chunk and goes on from its position later', async () => {
-    const reads: fc.Arbitrary<Step> = fc.record({ do: fc.constant('read' as const), chunks: fc.integer({ min: 1, max: 4 }) });
-    const steps = fc.array(fc.oneof({ weight: 4, arbitrary: written }, half, { weight: 3, arbitrary: rotated }, { weight: 3, arbitrary: reads }), { maxLength: 25 });
+    const reads: fc.Arbitrary<Step> = fc.record({
+      do: fc.constant('read' as const),
+      chunks: fc.integer({ min: 1, max: 4 }),
+    });
+    const steps = fc.array(
+      fc.oneof(
+        { weight: 4, arbitrary: written },
+        half,
+        { weight: 3, arbitrary: rotated },
+        { weight: 3, arbitrary: reads },
+      ),
+      { maxLength: 25 },
+    );
     await fc.assert(
       fc.asyncProperty(steps, async (schedule) => {
         const host = new LoggedHost();
@@ -160,7 +172,12 @@ describe('each line comes exactly once and in order', () => {
         let text = '';
         let positions = new Map<string, Position>();
         const read = async (chunks: number) => {
-          const source = followFiles([host.log], { positions, start: 'beginning', once: true, onNotice: ({ message }) => warnings.push(message) });
+          const source = followFiles([host.log], {
+            positions,
+            start: 'beginning',
+            once: true,
+            onNotice: ({ message }) => warnings.push(message),
+          });
           let left = chunks;
           for await (const chunk of source.chunks()) {
             text += chunk.text;
@@ -188,7 +205,15 @@ describe('each line comes exactly once and in order', () => {
 
   it('when the log is followed all the time, with restarts', async () => {
     const between: fc.Arbitrary<Step> = fc.constantFrom({ do: 'restart' as const }, { do: 'wait' as const });
-    const steps = fc.array(fc.oneof({ weight: 4, arbitrary: written }, half, { weight: 3, arbitrary: rotated }, { weight: 3, arbitrary: between }), { maxLength: 25 });
+    const steps = fc.array(
+      fc.oneof(
+        { weight: 4, arbitrary: written },
+        half,
+        { weight: 3, arbitrary: rotated },
+        { weight: 3, arbitrary: between },
+      ),
+      { maxLength: 25 },
+    );
     await fc.assert(
       fc.asyncProperty(steps, async (schedule) => {
         const host = new LoggedHost();
@@ -241,14 +266,17 @@ describe('a log written by another process without a pause', () => {
     writeFileSync(log, '');
     const count = 25_000;
     const lives = [Reading.files([log])];
-    const writer: ChildProcess = spawn(process.execPath, ['-e', WRITER, log, String(count), '40'], { stdio: 'inherit' });
+    const writer: ChildProcess = spawn(process.execPath, ['-e', WRITER, log, String(count), '40'], {
+      stdio: 'inherit',
+    });
     const ended = once(writer, 'exit');
     const seenCount = () => lives.reduce((sum, { lineCount }) => sum + lineCount, 0);
     await until(() => seenCount() > 0);
     for (let rotation = 1; rotation <= 8; rotation++) {
       await sleep(200);
       for (let n = rotation; n >= 1; n--) {
-        for (const suffix of ['', '.gz']) if (existsSync(`${log}.${n}${suffix}`)) renameSync(`${log}.${n}${suffix}`, `${log}.${n + 1}${suffix}`);
+        for (const suffix of ['', '.gz'])
+          if (existsSync(`${log}.${n}${suffix}`)) renameSync(`${log}.${n}${suffix}`, `${log}.${n + 1}${suffix}`);
       }
       renameSync(log, `${log}.1`);
       writeFileSync(log, '');
@@ -269,7 +297,9 @@ describe('a log written by another process without a pause', () => {
     await ended;
     await until(() => seenCount() >= count);
     await lives.at(-1)?.stop();
-    expect(lives.flatMap(({ lines }) => lines)).toEqual(Array.from({ length: count }, (_, n) => `${n} connect from unknown[203.0.113.9]`));
+    expect(lives.flatMap(({ lines }) => lines)).toEqual(
+      Array.from({ length: count }, (_, n) => `${n} connect from unknown[203.0.113.9]`),
+    );
     expect(lives.flatMap(({ warnings }) => warnings)).toEqual([]);
   }, 60_000);
 });
