@@ -1,0 +1,212 @@
+/**
+ * The demonstration: the real daemon follows a log into which made-up traffic is written, with seconds in place of
+ * hours, while bans are shown as they begin and end. Leaves nothing behind.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { styleText } from 'node:util';
+import { Traffic } from './traffic.js';
+
+const TRAFFIC_MS = 25_000;
+const LONGEST_END_MS = 20_000;
+const VISIT_EVERY_MS = 60;
+/** Seconds in place of hours; a botnet's network is banned when four of its addresses are. */
+const SETTINGS = [
+  'score.half_life=20s',
+  'ban.first=4s',
+  'ban.max=12s',
+  'ban.strikes_half_life=1m',
+  'ban.networks=4',
+  'allow.mynetworks=false',
+  'postfix.reload=[]',
+  'log_output.format=json',
+];
+
+interface Tally {
+  lines: number;
+  offenses: number;
+  refused: number;
+  accepted: number;
+  decentVisits: number;
+  decentRefused: number;
+  bans: number;
+  readonly ends: Map<string, number>;
+}
+
+/** What the daemon says of itself, one JSON object a line. */
+interface Said {
+  readonly event?: string;
+  readonly subject?: string;
+  readonly since?: string;
+  readonly until?: string;
+  readonly reason?: string;
+  readonly how?: string;
+  readonly msg?: string;
+}
+
+/** Shows `why` it runs, runs for about half a minute, and ends with a summary. Ctrl-C ends it sooner. */
+export async function demonstrate(why: string): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'blockd-demonstration-'));
+  const log = join(folder, 'mail.log');
+  const map = join(folder, 'client_access');
+  writeFileSync(log, '');
+  const tally: Tally = {
+    lines: 0,
+    offenses: 0,
+    refused: 0,
+    accepted: 0,
+    decentVisits: 0,
+    decentRefused: 0,
+    bans: 0,
+    ends: new Map(),
+  };
+  const interrupted = new AbortController();
+  process.on('SIGINT', () => interrupted.abort());
+  process.on('SIGTERM', () => interrupted.abort());
+  const daemon = startDaemon(log, map, join(folder, 'store'));
+  try {
+    say(why);
+    say('The daemon is the real one; the traffic is made up, and a ban takes seconds where it would take hours.\n');
+    const ready = showBans(daemon, tally);
+    await Promise.race([ready, once(daemon, 'exit')]);
+    if (daemon.exitCode !== null) throw new Error('the daemon ended at once; what it says stands above');
+    await writeTraffic(log, map, tally, interrupted.signal);
+    await untilAllEnded(tally, interrupted.signal);
+  } finally {
+    await stop(daemon);
+    rmSync(folder, { recursive: true, force: true });
+  }
+  summarise(tally);
+}
+
+function startDaemon(log: string, map: string, store: string): ChildProcess {
+  const program = fileURLToPath(new URL('../blockd.js', import.meta.url));
+  const settings = SETTINGS.flatMap((setting) => ['--set', setting]);
+  // A cidr map is text alone: the demonstration needs no Postfix.
+  const args = ['--log', log, '--store', `lmdb:${store}`, '--map', `cidr:${map}`, '--mode', 'enforce', '--from-start'];
+  return spawn(process.execPath, [program, ...args, ...settings], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    detached: true,
+  });
+}
+
+/** Prints bans and releases as the daemon tells them; resolves when it follows the log. */
+function showBans(daemon: ChildProcess, tally: Tally): Promise<void> {
+  const startedAt = Date.now();
+  return new Promise((ready) => {
+    if (daemon.stderr === null) return;
+    createInterface({ input: daemon.stderr }).on('line', (line) => {
+      const said = parse(line);
+      const clock = `${((Date.now() - startedAt) / 1_000).toFixed(1).padStart(5)} s`;
+      if (said.event === 'started') ready();
+      else if (said.event === 'ban') {
+        tally.bans++;
+        const seconds = (Date.parse(said.until ?? '') - Date.parse(said.since ?? '')) / 1_000;
+        say(
+          `${clock}  ${styleText('red', 'ban    ')}  ${(said.subject ?? '').padEnd(24)} for ${seconds} s: ${said.reason}`,
+        );
+      } else if (said.event === 'release') {
+        const how = said.how ?? 'ended';
+        tally.ends.set(how, (tally.ends.get(how) ?? 0) + 1);
+        say(`${clock}  ${styleText('green', 'release')}  ${(said.subject ?? '').padEnd(24)} ${how}`);
+      } else if (said.event === undefined || /error|away/.test(said.event)) say(said.msg ?? line);
+    });
+  });
+}
+
+async function writeTraffic(log: string, map: string, tally: Tally, signal: AbortSignal): Promise<void> {
+  let refusals = new Map<string, string>();
+  const refusal = (client: string) => refusals.get(client) ?? null;
+  const traffic = new Traffic({
+    seed: 7,
+    attackShare: 0.5,
+    refusal: (client) => refusal(client) ?? refusal(networkOf(client)),
+  });
+  const endAt = Date.now() + TRAFFIC_MS;
+  while (Date.now() < endAt && !signal.aborted) {
+    refusals = publishedIn(map);
+    const visit = traffic.visit(Date.now());
+    appendFileSync(log, `${visit.lines.join('\n')}\n`);
+    tally.lines += visit.lines.length;
+    tally.offenses += visit.offenses;
+    tally.accepted += visit.accepted;
+    if (visit.refused) tally.refused++;
+    if (!visit.attacker) tally.decentVisits++;
+    if (!visit.attacker && visit.refused) tally.decentRefused++;
+    await sleep(VISIT_EVERY_MS, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+/** What Postfix would read in the map now: address, /64 or /24 → text of the refusal. */
+function publishedIn(map: string): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const line of readOr(map).split('\n')) {
+    const entry = /^(\S+)\t554 5\.7\.1 (.*)$/.exec(line);
+    if (entry?.[1] !== undefined && entry[2] !== undefined) found.set(entry[1].replace(/\/(?:32|128)$/, ''), entry[2]);
+  }
+  return found;
+}
+
+/** The made-up clients' networks: /24 for IPv4, and a /64 that is spelt with four groups. */
+function networkOf(client: string): string {
+  if (client.includes(':')) return `${client.split(':').slice(0, 4).join(':')}::/64`;
+  return `${client.split('.').slice(0, 3).join('.')}.0/24`;
+}
+
+async function untilAllEnded(tally: Tally, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  say('\nThe traffic has stopped; the last bans end by themselves.');
+  const endAt = Date.now() + LONGEST_END_MS;
+  const ended = () => [...tally.ends.values()].reduce((sum, count) => sum + count, 0);
+  while (ended() < tally.bans && Date.now() < endAt && !signal.aborted) await sleep(200);
+}
+
+async function stop(daemon: ChildProcess): Promise<void> {
+  if (daemon.exitCode !== null || daemon.signalCode !== null) return;
+  const exited = once(daemon, 'exit');
+  daemon.kill('SIGTERM');
+  await exited;
+}
+
+function summarise(tally: Tally): void {
+  const ends = [...tally.ends].map(([how, count]) => `${count} ${how}`).join(', ') || 'none';
+  const harmed = tally.decentRefused === 0 ? styleText('green', '0') : styleText('red', String(tally.decentRefused));
+  const rows: [string, string][] = [
+    ['log lines written', String(tally.lines)],
+    ['misdeeds among them', String(tally.offenses)],
+    ['bans', `${tally.bans}; ended: ${ends}`],
+    ['visits turned away by a ban', String(tally.refused)],
+    ['messages accepted', String(tally.accepted)],
+    ['visits of decent clients', `${tally.decentVisits}, of which turned away: ${harmed}`],
+  ];
+  say(`\n${rows.map(([name, value]) => `  ${name.padEnd(30)} ${value}`).join('\n')}\n`);
+  say('Next, on a mail server, in dry-run, so that nobody is blocked:\n');
+  say('  npm start -- --log /var/log/mail.log');
+  say('\nREADME.md goes on from there.');
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+function parse(line: string): Said {
+  try {
+    return JSON.parse(line) as Said;
+  } catch {
+    return { msg: line };
+  }
+}
+
+function readOr(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
+}
