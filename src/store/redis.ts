@@ -332,7 +332,8 @@ export class RedisStore implements Store {
       await this.#client.del(...keys);
     } catch (error) {
       // Fit to be read although it takes no writes now: full, a replica, loading. A commit will tell.
-      if (!isReply(error) || /NOPERM|unknown/i.test(reasonOf(error))) throw this.#unavailable(error);
+      const reason = reasonOf(error);
+      if (!isReply(error) || FORBIDDEN.test(reason) || UNKNOWN.test(reason)) throw this.#unavailable(error);
     }
   }
 
@@ -432,6 +433,9 @@ export class RedisStore implements Store {
   }
 }
 
+/** A permission that the user lacks, as Redis says it to a client, and to a script. */
+const FORBIDDEN = /\bNOPERM\b|user executing the script can't/;
+const UNKNOWN = /unknown.*command/i;
 /** How ioredis says that a command never left, or will get no answer. */
 const LOST = /isn't writeable|Connection is closed|max retries/i;
 
@@ -483,7 +487,7 @@ function redisReason(error: unknown): string {
   if (/^NOAUTH/.test(message))
     return 'it wants a password: write redis://:PASSWORD@HOST:PORT, or redis://USER:PASSWORD@HOST:PORT';
   if (/^WRONGPASS|invalid password/i.test(message)) return 'wrong user name or password';
-  if (/\bNOPERM\b/.test(message)) return `the Redis user lacks a permission (${message})`;
+  if (FORBIDDEN.test(message)) return `the Redis user lacks a permission (${message})`;
   if (/\bOOM\b/.test(message)) return 'Redis is out of memory (maxmemory)';
   if (/\bREADONLY\b/.test(message)) return 'this Redis is a read-only replica: name the primary, or use sentinel://';
   if (/^LOADING/.test(message)) return 'Redis is still loading its data';
@@ -492,10 +496,10 @@ function redisReason(error: unknown): string {
   if (/ENOTFOUND|EAI_AGAIN/.test(message)) return 'the host name has no address';
   if (/EACCES|permission denied/.test(message)) return `permission denied: ${message}`;
   if (/ENOENT|no such file/.test(message)) return 'there is no such socket';
-  if (/unknown.*command/i.test(message))
+  if (UNKNOWN.test(message))
     return `this Redis is too old, or lacks a command (${message}): it must be Redis 5 or newer`;
   if (/ETIMEDOUT|timed? ?out|no answer/i.test(message)) return 'no answer';
-  if (/Protocol error/i.test(message)) return 'what answers there is no Redis';
+  if (/Protocol error|Unknown RESP type/i.test(message)) return 'what answers there is no Redis';
   if (LOST.test(message)) return 'the connection is lost';
   return message;
 }
@@ -520,7 +524,7 @@ function connector(url: string): Connect {
     const login = loginOf(fields.get('user') ?? '', fields.get('password') ?? '');
     return (socketTimeout) => new Redis({ ...options, ...login, socketTimeout, path, db });
   }
-  const parts = /^(\w+):\/\/(?:([^:@/]*)(?::([^@]*))?@)?([^/]+)(?:\/([^/]*))?(?:\/(\d*))?$/.exec(url);
+  const parts = /^(\w+):\/\/(?:([^:@/]*)(?::([^@]*))?@)?([^/@]+)(?:\/([^/]*))?(?:\/(\d*))?$/.exec(url);
   if (parts === null) throw badUrl(url);
   const [, scheme, username = '', password = '', hosts = '', first = '', second = ''] = parts;
   const nodes = hosts.split(',').map((host) => addressOf(host, scheme === 'sentinel' ? 26_379 : 6_379, url));
