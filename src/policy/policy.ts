@@ -204,19 +204,20 @@ export class Policy {
       return;
     }
     const inNetworkBan = network !== null && docket.state(network).ban !== null;
-    const state = docket.state(subject);
-    const duringBan = state.ban !== null || inNetworkBan;
+    const ownBan = docket.state(subject).ban !== null;
+    const duringBan = ownBan || inNetworkBan;
     if (duringBan && (event.kind === 'refused' || this.settings.dryRun)) {
-      docket.countRefusal(state.ban !== null || network === null ? subject : network);
+      docket.countRefusal(ownBan || network === null ? subject : network);
     }
-    if (event.points <= 0) return;
+    // A refusal says nothing of one who is turned away only for his network, or by a ban that has just ended.
+    if (event.points <= 0 || (event.kind === 'refused' && !ownBan)) return;
     docket.offend(subject, event, at, event.kind === 'offense' && duringBan ? event.points * DURING_BAN : event.points);
-    this.#banIfDue(docket, subject, event, at);
+    if (!duringBan) this.#banIfDue(docket, subject, event, at);
   }
 
   #banIfDue(docket: Docket, subject: string, event: LogEvent, at: number): void {
     const state = docket.state(subject);
-    if (state.ban !== null || this.scoreAt(state, at) < NEAR_ENOUGH * this.thresholdAt(state, at)) return;
+    if (this.scoreAt(state, at) < NEAR_ENOUGH * this.thresholdAt(state, at)) return;
     if (this.allowlist.why(event.ip, event.host) !== null || this.protectedWhy(subject, state, at) !== null) return;
     this.#banByScore(docket, subject, at, event.rule, 'score');
     const network = networkOf(subject);
