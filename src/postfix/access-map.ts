@@ -3,7 +3,7 @@
  * It is built aside and renamed, or changed transactionally, so that Postfix finds it whole at every instant.
  */
 import { constants } from 'node:fs';
-import { access, mkdir, stat } from 'node:fs/promises';
+import { access, mkdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join } from 'node:path';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
 import { acquireLock } from '../domain/lock.js';
@@ -235,7 +235,6 @@ export class AccessMap {
     if (!changed) return result;
 
     const missing = await this.#missing();
-    if (repaired) this.#notice('warn', this.#damage(missing, found.foreign));
     const cidrChanged = cidr.put.size > 0 || cidr.gone.length > 0;
     const whole = isNew || repaired;
     await removeAsides(this.path);
@@ -249,6 +248,7 @@ export class AccessMap {
       // Above all after a failure: a full disk is not filled further.
       await removeAsides(this.path);
     }
+    if (repaired) this.#notice('warn', this.#damage(missing, found.foreign));
     // An smtpd that started without the map never looks for it again; and none ever looks at a cidr map again.
     if (repaired || this.type === 'cidr' || (missing.length > 0 && (await this.#isWired()))) await this.#reload();
     return result;
@@ -335,14 +335,14 @@ export class AccessMap {
         : foreign.length > 0
           ? `${foreign.length} lines are not blockd's and go, such as ${quoted(foreign[0])}`
           : 'changed by somebody else, damaged, or left halfway';
-    return `the access map ${this.type}:${this.path} is not what was last published (${why}): it is built anew`;
+    return `the access map ${this.type}:${this.path} was not what was last published (${why}): it has been built anew`;
   }
 
   /** Does Postfix's configuration name the map? Until it does, there is no smtpd that missed it. */
   async #isWired(): Promise<boolean> {
     const folder = this.#options.configDirectory ?? '/etc/postfix';
-    const texts = await Promise.all(['main.cf', 'master.cf'].map((name) => textOf(join(folder, name))));
-    return texts.some((text) => text?.includes(this.path));
+    const texts = ['main.cf', 'master.cf'].map((name) => readFile(join(folder, name), 'latin1').catch(() => ''));
+    return (await Promise.all(texts)).some((text) => text.includes(this.path));
   }
 
   /** Bans work without it; only an smtpd that had found no map goes on without one, for at most 100 sessions. */

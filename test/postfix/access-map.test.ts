@@ -91,7 +91,7 @@ describe.each(['hash', 'btree', 'lmdb', 'cdb'])('a %s map', (type) => {
     expect(await bench.publish(['203.0.113.9'])).toMatchObject({ changed: true, repaired: true });
     expect(await bench.publish(['203.0.113.9'])).toMatchObject({ changed: false });
     expect(bench.reloads).toBe(1);
-    expect(bench.notices).toEqual([expect.stringMatching(/client_access\.cidr missing\): it is built anew$/)]);
+    expect(bench.notices).toEqual([expect.stringMatching(/client_access\.cidr missing\): it has been built anew$/)]);
     appendFileSync(bench.path, '198.51.100.7 OK\n198.51.100.8 OK\n');
     await bench.publish(['203.0.113.9']);
     expect(bench.notices[1]).toMatch(/\(2 lines are not blockd's and go, such as "198\.51\.100\.7 OK"\)/);

@@ -178,6 +178,17 @@ describe('a postmap', () => {
     );
   });
 
+  it('is found where a plain user’s PATH does not look', async () => {
+    bench = new MapBench('hash');
+    const path = process.env.PATH;
+    process.env.PATH = '/usr/bin:/bin';
+    try {
+      expect(await bench.publish(['203.0.113.9'])).toMatchObject({ entries: 1 });
+    } finally {
+      process.env.PATH = path;
+    }
+  });
+
   it('that can’t be executed leaves the old map', async () => {
     bench = new MapBench('hash');
     const script = bench.script('postmap', '');

@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -59,11 +59,8 @@ export async function startPostfix(options: { readonly mapType: string }): Promi
     smtpd_client_connection_rate_limit: '0',
     smtpd_client_connection_count_limit: '0',
     smtpd_peername_lookup: 'no',
-    strict_mime_encoding_domain: 'no',
     alias_maps: '',
     alias_database: '',
-    // Two private instances on one machine must not share a lock or a socket.
-    multi_instance_enable: 'no',
   };
   await writeFile(
     join(configDirectory, 'main.cf'),
@@ -95,8 +92,17 @@ export async function startPostfix(options: { readonly mapType: string }): Promi
   await writeFile(`${mapPath}.cidr`, '');
   await exec('postmap', ['-c', configDirectory, `${mapType}:${mapPath}`]);
   const postfix = (...args: string[]) => exec('postfix', ['-c', configDirectory, ...args]);
-  await postfix('start');
-  await untilListening(port, logFile);
+  const stop = async () => {
+    await postfix('stop').catch(() => undefined);
+    await rm(root, { recursive: true, force: true });
+  };
+  try {
+    await postfix('start');
+    await untilListening(port, logFile);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
   return {
     port,
     configDirectory,
@@ -105,10 +111,7 @@ export async function startPostfix(options: { readonly mapType: string }): Promi
     reload: async () => {
       await postfix('reload');
     },
-    stop: async () => {
-      await postfix('stop').catch(() => undefined);
-      await rm(root, { recursive: true, force: true });
-    },
+    stop,
   };
 }
 
@@ -122,7 +125,6 @@ async function freePort(): Promise<number> {
 }
 
 async function untilListening(port: number, logFile: string): Promise<void> {
-  const { connect } = await import('node:net');
   for (let tries = 0; tries < 100; tries++) {
     const open = await new Promise<boolean>((resolve) => {
       const socket = connect(port, '127.0.0.1');
