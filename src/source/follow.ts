@@ -159,7 +159,7 @@ class FollowedLog implements Source {
     try {
       file = this.#locate(position);
     } catch (error) {
-      return this.#unreadable(this.#log, error);
+      return this.#unreadable(error);
     }
     this.#sought = null;
     this.#exhausted = '';
@@ -177,6 +177,7 @@ class FollowedLog implements Source {
 
   #locate(position: FilePosition): LogFile | null {
     const members = this.#family();
+    this.#bytesBehind = 0;
     const found = this.#resume(members, position);
     if (found !== null) {
       const index = members.findIndex((member) => isSame(member, found));
@@ -223,7 +224,7 @@ class FollowedLog implements Source {
       this.#file = this.#locate(position);
     } catch (error) {
       this.#sought = position;
-      return this.#unreadable(this.#log, error);
+      return this.#unreadable(error);
     }
     if (this.#file !== null) return 'again';
     this.#countedUntil = position.changedAt ?? Number.POSITIVE_INFINITY;
@@ -293,6 +294,8 @@ class FollowedLog implements Source {
 
   /** An editor, or a restored backup, put a copy of the log in its place: the same lines, and those after them. */
   #replaced(file: LogFile, live: Member): Pause {
+    // Shorter: it is still being copied, unless nobody writes to it; then lines were taken out.
+    if (live.size < file.position.offset && Date.now() - live.changedAt < QUIET_MS) return 'soon';
     const copy = this.#open(live);
     if (typeof copy === 'string') return copy;
     if (copy.resume(file.position)) {
@@ -398,7 +401,7 @@ class FollowedLog implements Source {
     try {
       stats = statSync(this.#log, { throwIfNoEntry: false });
     } catch (error) {
-      this.#unreadable(this.#log, error);
+      this.#unreadable(error);
       return null;
     }
     if (stats?.isFile()) {
@@ -424,12 +427,12 @@ class FollowedLog implements Source {
       // Renamed since we looked: look again.
       return openLogFile(member) ?? 'soon';
     } catch (error) {
-      return codeOf(error) === 'ENOENT' ? 'soon' : this.#unreadable(member.path, error);
+      return codeOf(error) === 'ENOENT' ? 'soon' : this.#unreadable(error);
     }
   }
 
-  #unreadable(path: string, error: unknown): Pause {
-    const code = codeOf(error);
+  #unreadable(error: unknown): Pause {
+    const { code, path = this.#log } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;
     const advice =
       code === 'EACCES'
