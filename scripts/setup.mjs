@@ -2,14 +2,26 @@
 // Plain Node without packages. Quick and silent when there is nothing to do.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const MODULES = join(ROOT, 'node_modules');
+const SOURCES = join(ROOT, 'src');
 const DIST = join(ROOT, 'dist');
-/** What the tests run for real: a program that proves it is there, and the Debian package that brings it. */
+const LOCK = join(DIST, '.setup.lock');
+const LONGEST_WAIT_MS = 300_000;
+/** What the tests run for real: a file that proves it is there, and the Debian package that brings it. */
 const SERVERS = [
   ['/usr/sbin/postfix', 'postfix'],
   ['/usr/lib/postfix/postfix-lmdb.so', 'postfix-lmdb'],
@@ -19,66 +31,122 @@ const SERVERS = [
   ['/usr/bin/flock', 'util-linux'],
 ];
 
-process.chdir(ROOT);
+const forTests = process.argv.includes('--for-tests');
 requireNode();
-installPackages();
-build();
-if (process.argv.includes('--for-tests')) installServers();
+if (!packagesAreInstalled() || !programsAreBuilt() || (forTests && missingServers().length > 0)) {
+  alone(() => {
+    if (!packagesAreInstalled()) installPackages();
+    if (!programsAreBuilt()) build();
+    if (forTests) installServers();
+  });
+}
 
 function requireNode() {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major > 20 || (major === 20 && minor >= 19)) return;
-  fail(`blockd needs Node.js 20.19 or newer; this is ${process.versions.node}`);
+  fail(`blockd needs Node.js 20.19 or newer, and this is ${process.versions.node}: see https://nodejs.org/en/download`);
+}
+
+function packagesAreInstalled() {
+  return readOr(join(MODULES, '.blockd-installed')) === packagesDigest();
+}
+
+function packagesDigest() {
+  return digest([join(ROOT, 'package-lock.json')]);
 }
 
 function installPackages() {
-  const wanted = digest([join(ROOT, 'package-lock.json')]);
-  const stamp = join(MODULES, '.blockd-installed');
-  if (readOr(stamp) === wanted) return;
   say('installing the npm packages');
-  run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
-  writeFileSync(stamp, wanted);
+  // The compiler is among the development packages, which NODE_ENV=production would leave out.
+  run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'], 'ignore');
+  writeFileSync(join(MODULES, '.blockd-installed'), packagesDigest());
+}
+
+function programsAreBuilt() {
+  return readOr(join(DIST, '.blockd-built')) === sourcesDigest();
+}
+
+function sourcesDigest() {
+  return digest([join(ROOT, 'tsconfig.json'), join(ROOT, 'package-lock.json'), ...filesUnder(SOURCES)]);
 }
 
 function build() {
-  const sources = filesUnder(join(ROOT, 'src'));
-  const wanted = digest([join(ROOT, 'tsconfig.json'), join(ROOT, 'package-lock.json'), ...sources]);
-  const stamp = join(DIST, '.blockd-built');
-  if (readOr(stamp) === wanted) return;
   say('compiling');
-  // tsc's own bookkeeping would trust outputs that somebody deleted.
-  const incremental = existsSync(join(DIST, 'blockd.js')) ? [] : ['--incremental', 'false', '--tsBuildInfoFile', 'null'];
-  run(process.execPath, [join(MODULES, 'typescript', 'bin', 'tsc'), ...incremental]);
-  for (const file of sources.filter((name) => name.endsWith('.lua'))) {
-    const copy = join(DIST, relative(join(ROOT, 'src'), file));
+  const built = sourcesDigest();
+  // Not incremental: the compiler's own bookkeeping trusts outputs that somebody deleted.
+  run(process.execPath, [join(MODULES, 'typescript/bin/tsc'), '--incremental', 'false', '--tsBuildInfoFile', 'null']);
+  for (const script of filesUnder(SOURCES).filter((name) => name.endsWith('.lua'))) {
+    const copy = join(DIST, relative(SOURCES, script));
     mkdirSync(dirname(copy), { recursive: true });
-    copyFileSync(file, copy);
+    copyFileSync(script, copy);
   }
-  writeFileSync(stamp, wanted);
+  writeFileSync(join(DIST, '.blockd-built'), built);
+}
+
+/** Debian merged /lib into /usr/lib at different times. */
+function missingServers() {
+  return SERVERS.filter(([file]) => !existsSync(file) && !existsSync(file.replace(/^\/usr/, ''))).map(
+    ([, name]) => name,
+  );
 }
 
 function installServers() {
-  const missing = SERVERS.filter(([file]) => !found(file)).map(([, name]) => name);
+  const missing = missingServers();
   if (missing.length === 0) return;
   const names = missing.join(' ');
   const may = process.getuid?.() === 0 && existsSync('/usr/bin/apt-get');
   if (may) {
     say(`installing for the tests: ${names}`);
-    // RUNLEVEL tells Debian's service scripts that this is no time to start anything.
-    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
-    const install = () => spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { env, stdio: ['ignore', 'ignore', 'inherit'] });
-    if (install().status === 0) return;
-    spawnSync('apt-get', ['update', '-qq'], { env, stdio: ['ignore', 'ignore', 'inherit'] });
-    if (install().status === 0) return;
+    aptGet(['install', ...missing], 'ignore');
+    if (missingServers().length > 0) {
+      aptGet(['update'], 'inherit');
+      aptGet(['install', ...missing], 'inherit');
+    }
+    if (missingServers().length === 0) return;
   }
   const sentence = `the tests need ${names}: ${may ? 'apt-get could not install them' : `run "apt-get install ${names}" as root`}`;
   if (process.env.CI === 'true') fail(sentence);
   say(`${sentence}; those that need them will fail`);
 }
 
-/** Debian merged /lib into /usr/lib at different times, and puts Postfix's modules where it is told. */
-function found(file) {
-  return [file, file.replace(/^\/usr/, '')].some((path) => existsSync(path));
+function aptGet(args, stderr) {
+  // RUNLEVEL tells Debian's service scripts that this is no time to start anything.
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
+  const options = ['-y', '-qq', '--no-install-recommends', '-o', 'DPkg::Lock::Timeout=120'];
+  spawnSync('apt-get', [...options, ...args], { env, stdio: ['ignore', 'ignore', stderr] });
+}
+
+/** Two at once would install into, and compile over, each other. The second waits, and then finds all done. */
+function alone(work) {
+  mkdirSync(DIST, { recursive: true });
+  const deadline = Date.now() + LONGEST_WAIT_MS;
+  while (!takeLock()) {
+    if (Date.now() > deadline) fail(`another set-up (pid ${readOr(LOCK)}) does not end; if it hangs, end it`);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+  }
+  process.on('exit', () => rmSync(LOCK, { force: true }));
+  work();
+}
+
+function takeLock() {
+  try {
+    writeFileSync(LOCK, String(process.pid), { flag: 'wx' });
+    return true;
+  } catch (error) {
+    if (error.code !== 'EEXIST') throw error;
+  }
+  const holder = Number(readOr(LOCK));
+  if (holder > 0 && !isAlive(holder)) rmSync(LOCK, { force: true });
+  return false;
+}
+
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error.code === 'EPERM';
+  }
 }
 
 function filesUnder(folder) {
@@ -90,7 +158,11 @@ function filesUnder(folder) {
 
 function digest(files) {
   const hash = createHash('sha256');
-  for (const file of files) hash.update(`${file}\0`).update(readFileSync(file)).update('\0');
+  for (const file of files)
+    hash
+      .update(`${relative(ROOT, file)}\0`)
+      .update(readFileSync(file))
+      .update('\0');
   return hash.digest('hex');
 }
 
@@ -98,8 +170,8 @@ function readOr(file) {
   return existsSync(file) ? readFileSync(file, 'utf8') : null;
 }
 
-function run(program, args) {
-  const { status, error } = spawnSync(program, args, { stdio: ['ignore', process.stderr, 'inherit'] });
+function run(program, args, stdout = process.stderr) {
+  const { status, error } = spawnSync(program, args, { cwd: ROOT, stdio: ['ignore', stdout, 'inherit'] });
   if (error) fail(`can't run ${program}: ${error.message}`);
   if (status !== 0) fail(`${program} failed; what it says stands above`);
 }
