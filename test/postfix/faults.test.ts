@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -16,15 +16,17 @@ const started: ChildProcess[] = [];
 afterEach(async () => {
   for (const child of started.splice(0)) {
     if (child.exitCode !== null || child.signalCode !== null) continue;
-    child.kill('SIGKILL');
-    await once(child, 'exit');
+    await killAll(child);
   }
   bench?.remove();
 });
 
-function startPublisher(args: readonly string[], uid?: number): ChildProcess {
+function startPublisher(args: readonly string[], uid?: number, postmap = 'postmap'): ChildProcess {
   const child = spawn(process.execPath, [PUBLISHER, bench.type, bench.path, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, POSTMAP: postmap },
+    // A process group of its own, to be killed with the tools that it runs.
+    detached: true,
     ...(uid !== undefined && { uid, gid: uid }),
   });
   started.push(child);
@@ -40,19 +42,35 @@ async function untilEnd(child: ChildProcess): Promise<{ readonly code: number | 
   return { code, stderr };
 }
 
+async function untilPublished(child: ChildProcess): Promise<void> {
+  const said = once(child.stdout ?? child, 'data');
+  const ended = untilEnd(child).then(({ stderr }) => Promise.reject(new Error(`the publisher ended: ${stderr}`)));
+  ended.catch(() => undefined);
+  await Promise.race([said, ended]);
+}
+
+/** As the kernel or systemd would: the publisher and its postmap at one stroke. */
+async function killAll(child: ChildProcess): Promise<void> {
+  const ended = once(child, 'close');
+  if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+  await ended;
+}
+
 describe.each(['hash', 'btree', 'lmdb', 'cdb'])('a %s map', (type) => {
   it('whose publisher is killed at any moment is whole, and the next publisher finishes the work', async () => {
     bench = new MapBench(type);
+    const marker = join(bench.root, 'at-work');
+    const postmap = bench.script('postmap', `: > ${marker}; exec postmap "$@"`);
+    await bench.publish(['10.0.0.0', '10.0.58.151', '203.0.113.9', '2001:db8:1::/64']);
     for (let round = 0; round < 5; round++) {
-      const child = startPublisher(['flip']);
-      await once(child.stdout ?? child, 'data');
-      // Each publish takes some 100 ms; the rounds fall on different parts of it.
-      await sleep(20 + round * 37);
-      const ended = once(child, 'close');
-      child.kill('SIGKILL');
-      await ended;
+      rmSync(marker, { force: true });
+      const child = startPublisher(['flip'], undefined, postmap);
+      while (!existsSync(marker) && child.exitCode === null) await sleep(1);
+      // The rounds fall on postmap's start, its work, and on what follows it.
+      await sleep(round * 9);
+      await killAll(child);
       expect(bench.lookUp('10.0.0.0'), `round ${round}`).toMatch(REFUSED);
-      expect(bench.lookUp('10.0.11.183'), `round ${round}`).toMatch(REFUSED);
+      expect(bench.lookUp('10.0.58.151'), `round ${round}`).toMatch(REFUSED);
       const one = [bench.lookUp('203.0.113.9'), bench.lookUp('203.0.113.10')].filter((value) => value !== null);
       expect(one.length, `round ${round}`).toBeGreaterThanOrEqual(1);
       expect(bench.lookUpCidr('2001:db8:1::1') ?? bench.lookUpCidr('2001:db8:2::1'), `round ${round}`).toMatch(REFUSED);
@@ -75,7 +93,7 @@ describe.each(['hash', 'btree', 'lmdb', 'cdb'])('a %s map', (type) => {
     draw(0);
     await bench.publish(['192.0.2.1']);
     const watched = bench.map();
-    const ends = [startPublisher([picture, '12']), startPublisher([picture, '12'])].map(untilEnd);
+    const ends = [startPublisher([picture, '8']), startPublisher([picture, '8'])].map(untilEnd);
     let running = true;
     const finished = Promise.all(ends).finally(() => {
       running = false;
@@ -120,6 +138,28 @@ describe.each(['hash', 'btree', 'lmdb', 'cdb'])('a %s map', (type) => {
       execFileSync('umount', [bench.folder]);
     }
   });
+});
+
+it('an lmdb map whose publisher is killed amid its transactions is readable, and the next publisher finishes the work', async () => {
+  bench = new MapBench('lmdb');
+  const marker = join(bench.root, 'at-work');
+  const postmap = bench.script('postmap', `: > ${marker}; exec postmap "$@"`);
+  for (let round = 0; round < 5; round++) {
+    const child = startPublisher(['flip', '100'], undefined, postmap);
+    await untilPublished(child);
+    rmSync(marker, { force: true });
+    const inode = statSync(bench.compiled).ino;
+    while (!existsSync(marker) && child.exitCode === null) await sleep(1);
+    await sleep(5 + round * 15);
+    await killAll(child);
+    expect(statSync(bench.compiled).ino, `round ${round}`).toBe(inode);
+    expect(bench.lookUp('10.0.0.0'), `round ${round}`).toMatch(REFUSED);
+    expect(bench.lookUp('203.0.0.0') ?? bench.lookUp('203.0.1.0'), `round ${round}`).toMatch(REFUSED);
+  }
+  await bench.publish(['203.0.113.9']);
+  expect(bench.lookUp('203.0.113.9')).toMatch(REFUSED);
+  for (const key of ['10.0.0.0', '203.0.0.0', '203.0.0.99', '203.0.1.0', '203.0.1.99'])
+    expect(bench.lookUp(key)).toBeNull();
 });
 
 describe('a folder that can’t be written', () => {

@@ -1,6 +1,7 @@
 // A process of its own that publishes maps: `publisher.mjs TYPE PATH once|flip|FILE [COUNT]`.
+// POSTMAP names another postmap.
 //   once  publishes one entry and ends
-//   flip  publishes two pictures in turn until it is killed
+//   flip  publishes two pictures in turn until it is killed; they differ in COUNT addresses, or in one and an IPv6 network
 //   FILE  publishes COUNT times the subjects that FILE names at that moment, one a line
 import { readFile } from 'node:fs/promises';
 import { AccessMap } from '../../dist/postfix/access-map.js';
@@ -13,7 +14,7 @@ const map = new AccessMap({
   path,
   reply: 'Blocked until {until} after repeated rejects',
   action: 'reject',
-  postmap: 'postmap',
+  postmap: process.env.POSTMAP ?? 'postmap',
   reload: [],
 });
 
@@ -31,9 +32,13 @@ try {
 }
 
 async function flip() {
-  const always = Array.from({ length: 3_000 }, (_, i) => `10.0.${i >> 8}.${i & 255}`);
+  const always = Array.from({ length: 15_000 }, (_, i) => `10.0.${i >> 8}.${i & 255}`);
   for (let i = 0; ; i++) {
-    const changing = i % 2 === 0 ? ['203.0.113.9', '2001:db8:1::/64'] : ['203.0.113.10', '2001:db8:2::/64'];
+    const side = i % 2;
+    const changing =
+      count === undefined
+        ? [`203.0.113.${9 + side}`, `2001:db8:${1 + side}::/64`]
+        : Array.from({ length: Number(count) }, (_, k) => `203.0.${side}.${k}`);
     await map.publish(async () => entries([...always, ...changing]));
     process.stdout.write('published\n');
   }
