@@ -16,15 +16,17 @@ const gives = (...names: string[]) =>
   names.some((name) => given.some((arg) => arg === name || arg.startsWith(`${name}=`)));
 const sets = (key: string) => given.some((arg) => arg.startsWith(`${key}=`) || arg.startsWith(`--set=${key}=`));
 
+// An admin's own config says all of it; a store or log besides it would publish a map that knows nothing of his bans.
+const configured = gives('--config') || existsSync('/etc/blockd/blockd.toml');
 const log = USUAL_LOGS.find((file) => existsSync(file));
-const named = gives('--log', '--config', '--help', '-h', '--version', '-V') || sets('log.files') || sets('log.journal');
-if (log === undefined && !named) {
+const named = configured || gives('--log') || sets('log.files') || sets('log.journal');
+if (log === undefined && given.length === 0 && !configured) {
   const { demonstrate } = await import('./demo/demonstration.js');
   await demonstrate(`This machine has no mail log (${USUAL_LOGS.join(', ')}), so here is a demonstration.`);
 } else {
   const args = [...given];
   if (!named && log !== undefined) args.push('--log', log);
-  if (!gives('--store', '--config') && !sets('store.url')) args.push('--store', `lmdb:${stateFolder()}`);
+  if (!configured && !gives('--store') && !sets('store.url')) args.push('--store', `lmdb:${stateFolder()}`);
   forward(spawn(process.execPath, [program('blockd'), ...args], { stdio: 'inherit' }));
 }
 

@@ -11,16 +11,17 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { styleText } from 'node:util';
-import { Traffic } from './traffic.js';
+import { Traffic, type TrafficLine } from './traffic.js';
 
-const TRAFFIC_MS = 25_000;
-const LONGEST_END_MS = 20_000;
-const VISIT_EVERY_MS = 60;
+const TRAFFIC_MS = 20_000;
+const LONGEST_END_MS = 15_000;
+const VISITS_PER_SECOND = 16;
+const WRITE_EVERY_MS = 50;
 /** Seconds in place of hours; a botnet's network is banned when four of its addresses are. */
 const SETTINGS = [
   'score.half_life=20s',
   'ban.first=4s',
-  'ban.max=12s',
+  'ban.max=8s',
   'ban.strikes_half_life=1m',
   'ban.networks=4',
   'allow.mynetworks=false',
@@ -33,9 +34,9 @@ interface Tally {
   offenses: number;
   refused: number;
   accepted: number;
-  decentVisits: number;
-  decentRefused: number;
   bans: number;
+  readonly decent: Set<string>;
+  readonly decentRefused: Set<string>;
   readonly ends: Map<string, number>;
 }
 
@@ -61,14 +62,13 @@ export async function demonstrate(why: string): Promise<void> {
     offenses: 0,
     refused: 0,
     accepted: 0,
-    decentVisits: 0,
-    decentRefused: 0,
     bans: 0,
+    decent: new Set(),
+    decentRefused: new Set(),
     ends: new Map(),
   };
   const interrupted = new AbortController();
-  process.on('SIGINT', () => interrupted.abort());
-  process.on('SIGTERM', () => interrupted.abort());
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupted.abort());
   const daemon = startDaemon(log, map, join(folder, 'store'));
   try {
     say(why);
@@ -109,12 +109,12 @@ function showBans(daemon: ChildProcess, tally: Tally): Promise<void> {
         tally.bans++;
         const seconds = (Date.parse(said.until ?? '') - Date.parse(said.since ?? '')) / 1_000;
         say(
-          `${clock}  ${styleText('red', 'ban    ')}  ${(said.subject ?? '').padEnd(24)} for ${seconds} s: ${said.reason}`,
+          `${clock}  ${paint('red', 'ban    ')}  ${(said.subject ?? '').padEnd(24)} for ${seconds} s: ${said.reason}`,
         );
       } else if (said.event === 'release') {
         const how = said.how ?? 'ended';
         tally.ends.set(how, (tally.ends.get(how) ?? 0) + 1);
-        say(`${clock}  ${styleText('green', 'release')}  ${(said.subject ?? '').padEnd(24)} ${how}`);
+        say(`${clock}  ${paint('green', 'release')}  ${(said.subject ?? '').padEnd(24)} ${how}`);
       } else if (said.event === undefined || /error|away/.test(said.event)) say(said.msg ?? line);
     });
   });
@@ -122,25 +122,31 @@ function showBans(daemon: ChildProcess, tally: Tally): Promise<void> {
 
 async function writeTraffic(log: string, map: string, tally: Tally, signal: AbortSignal): Promise<void> {
   let refusals = new Map<string, string>();
-  const refusal = (client: string) => refusals.get(client) ?? null;
   const traffic = new Traffic({
     seed: 7,
+    startAt: Date.now(),
+    perSecond: VISITS_PER_SECOND,
     attackShare: 0.5,
-    refusal: (client) => refusal(client) ?? refusal(networkOf(client)),
+    refusal: (client) => refusals.get(client) ?? refusals.get(networkOf(client)) ?? null,
   });
   const endAt = Date.now() + TRAFFIC_MS;
   while (Date.now() < endAt && !signal.aborted) {
     refusals = publishedIn(map);
-    const visit = traffic.visit(Date.now());
-    appendFileSync(log, `${visit.lines.join('\n')}\n`);
-    tally.lines += visit.lines.length;
-    tally.offenses += visit.offenses;
-    tally.accepted += visit.accepted;
-    if (visit.refused) tally.refused++;
-    if (!visit.attacker) tally.decentVisits++;
-    if (!visit.attacker && visit.refused) tally.decentRefused++;
-    await sleep(VISIT_EVERY_MS, undefined, { signal }).catch(() => undefined);
+    const lines = traffic.until(Date.now());
+    if (lines.length > 0) appendFileSync(log, lines.map(({ text }) => `${text}\n`).join(''));
+    for (const line of lines) count(line, tally);
+    await sleep(WRITE_EVERY_MS, undefined, { signal }).catch(() => undefined);
   }
+}
+
+function count({ says, attacker, client }: TrafficLine, tally: Tally): void {
+  tally.lines++;
+  if (says === 'offense') tally.offenses++;
+  if (says === 'accepted' || says === 'authenticated') tally.accepted++;
+  if (says === 'refused') tally.refused++;
+  if (client === null || attacker) return;
+  tally.decent.add(client);
+  if (says === 'refused') tally.decentRefused.add(client);
 }
 
 /** What Postfix would read in the map now: address, /64 or /24 → text of the refusal. */
@@ -176,19 +182,25 @@ async function stop(daemon: ChildProcess): Promise<void> {
 
 function summarise(tally: Tally): void {
   const ends = [...tally.ends].map(([how, count]) => `${count} ${how}`).join(', ') || 'none';
-  const harmed = tally.decentRefused === 0 ? styleText('green', '0') : styleText('red', String(tally.decentRefused));
+  const harmed = tally.decentRefused.size;
   const rows: [string, string][] = [
     ['log lines written', String(tally.lines)],
     ['misdeeds among them', String(tally.offenses)],
     ['bans', `${tally.bans}; ended: ${ends}`],
-    ['visits turned away by a ban', String(tally.refused)],
+    ['attempts stopped by a ban', String(tally.refused)],
     ['messages accepted', String(tally.accepted)],
-    ['visits of decent clients', `${tally.decentVisits}, of which turned away: ${harmed}`],
+    ['decent clients turned away', `${paint(harmed === 0 ? 'green' : 'red', String(harmed))} of ${tally.decent.size}`],
   ];
   say(`\n${rows.map(([name, value]) => `  ${name.padEnd(30)} ${value}`).join('\n')}\n`);
   say('Next, on a mail server, in dry-run, so that nobody is blocked:\n');
   say('  npm start -- --log /var/log/mail.log');
+  say('  npm start -- --set log.journal=true     where Postfix logs to the journal alone');
   say('\nREADME.md goes on from there.');
+}
+
+/** Colours are for a terminal only. */
+function paint(colour: 'red' | 'green', text: string): string {
+  return process.stdout.isTTY && process.env['NO_COLOR'] === undefined ? styleText(colour, text) : text;
 }
 
 function say(text: string): void {
