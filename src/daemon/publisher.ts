@@ -61,7 +61,9 @@ export class Publisher {
 
   /** Rebuilds the map when it is no longer what was published: deleted, damaged or edited by hand. */
   async repairIfDamaged(): Promise<void> {
-    if (this.#running !== null || this.#stopped || (await this.#map.intact())) return;
+    if (this.#running !== null || this.#stopped) return;
+    // While publishing fails it is tried again by itself, and has been complained about.
+    if (this.#lastError !== null || (await this.#map.intact())) return;
     this.#logger.warn(
       { event: 'map-damaged' },
       'the access map is missing or was changed by somebody else: rebuilding it',

@@ -30,7 +30,7 @@ describe.each(['lmdb', 'redis'] as const)('the whole loop, kept in %s', (kind) =
       ...['--map', `hash:${postfix.mapPath}`],
       ...['--set', `postfix.config_directory=${postfix.configDirectory}`],
     ];
-    const policy = ['--set', 'ban.first=4s', '--set', 'ban.networks=0', '--set', 'score.standing=false'];
+    const policy = ['--set', 'ban.first=6s', '--set', 'ban.networks=0', '--set', 'score.standing=false'];
     daemon = await RunningDaemon.start([
       ...common,
       ...policy,
@@ -93,7 +93,7 @@ describe.each(['lmdb', 'redis'] as const)('the whole loop, kept in %s', (kind) =
     expect(tookMs).toBeLessThan(1_000);
     expect(await listed()).toContain(address);
     // One who knocks without pause is banned again: this one is patient.
-    const endedMs = await untilReply(address, /^250 /, 10_000, 700);
+    const endedMs = await untilReply(address, /^250 /, 15_000, 700);
     expect(endedMs).toBeGreaterThan(1_500);
     expect(await listed()).not.toContain(address);
   }, 40_000);
@@ -143,7 +143,7 @@ describe.each(['lmdb', 'redis'] as const)('the whole loop, kept in %s', (kind) =
     await untilReply('2001:db8:1:2:aaaa::1', /^554 5\.7\.1 .*Blocked until /, 5_000);
     expect(await rcpt('2001:db8:1:3::5')).toMatch(/^250 /);
     expect(await listed()).toContain('2001:db8:1:2::/64');
-    await untilReply('2001:db8:1:2::5', /^250 /, 10_000, 700);
+    await untilReply('2001:db8:1:2::5', /^250 /, 15_000, 700);
   }, 40_000);
 
   it('rebuilds a map that was deleted, truncated or edited by hand', async () => {

@@ -261,7 +261,9 @@ describe('a network', () => {
   it('that is banned gives nobody points for being turned away with it', () => {
     const bench = new Bench();
     bench.judge(botnet(4));
-    const knocks = Array.from({ length: 50 }, () => event({ ip: '203.0.113.77', kind: 'refused', points: 0.2, at: AT + MINUTE }));
+    const knocks = Array.from({ length: 50 }, () =>
+      event({ ip: '203.0.113.77', kind: 'refused', points: 0.2, at: AT + MINUTE }),
+    );
     bench.judge(knocks);
     expect(bench.policy.scoreAt(bench.of('203.0.113.77'), AT + MINUTE)).toBe(0);
     expect(bench.of('203.0.113.0/24').ban?.refused).toBe(50);
