@@ -33,13 +33,13 @@ const SERVERS = [
 
 const forTests = process.argv.includes('--for-tests');
 requireNode();
-if (!packagesAreInstalled() || !programsAreBuilt() || (forTests && missingServers().length > 0)) {
+if (!packagesAreInstalled() || !programsAreBuilt()) {
   alone(() => {
     if (!packagesAreInstalled()) installPackages();
     if (!programsAreBuilt()) build();
-    if (forTests) installServers();
   });
 }
+if (forTests && missingServers().length > 0) provideServers();
 
 function requireNode() {
   const [major, minor] = process.versions.node.split('.').map(Number);
@@ -90,23 +90,26 @@ function missingServers() {
   );
 }
 
-function installServers() {
+function provideServers() {
+  const may = process.getuid?.() === 0 && existsSync('/usr/bin/apt-get');
+  if (may) alone(installServers);
   const missing = missingServers();
   if (missing.length === 0) return;
   const names = missing.join(' ');
-  const may = process.getuid?.() === 0 && existsSync('/usr/bin/apt-get');
-  if (may) {
-    say(`installing for the tests: ${names}`);
-    aptGet(['install', ...missing], 'ignore');
-    if (missingServers().length > 0) {
-      aptGet(['update'], 'inherit');
-      aptGet(['install', ...missing], 'inherit');
-    }
-    if (missingServers().length === 0) return;
-  }
-  const sentence = `the tests need ${names}: ${may ? 'apt-get could not install them' : `run "apt-get install ${names}" as root`}`;
-  if (process.env.CI === 'true') fail(sentence);
-  say(`${sentence}; those that need them will fail`);
+  const remedy = may ? 'apt-get could not install them' : `run "apt-get install ${names}" as root`;
+  if (process.env.CI === 'true') fail(`the tests need ${names}: ${remedy}`);
+  say(`the tests need ${names}: ${remedy}; those that need them will fail`);
+}
+
+function installServers() {
+  const missing = missingServers();
+  if (missing.length === 0) return;
+  say(`installing for the tests: ${missing.join(' ')}`);
+  aptGet(['install', ...missing], 'ignore');
+  if (missingServers().length === 0) return;
+  // Its list of packages may be missing, or too old to find them by.
+  aptGet(['update'], 'inherit');
+  aptGet(['install', ...missing], 'inherit');
 }
 
 function aptGet(args, stderr) {
@@ -118,22 +121,26 @@ function aptGet(args, stderr) {
 
 /** Two at once would install into, and compile over, each other. The second waits, and then finds all done. */
 function alone(work) {
-  mkdirSync(DIST, { recursive: true });
+  const release = () => rmSync(LOCK, { force: true });
   const deadline = Date.now() + LONGEST_WAIT_MS;
   while (!takeLock()) {
     if (Date.now() > deadline) fail(`another set-up (pid ${readOr(LOCK)}) does not end; if it hangs, end it`);
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
   }
-  process.on('exit', () => rmSync(LOCK, { force: true }));
+  // What fails ends the process on the spot.
+  process.once('exit', release);
   work();
+  process.off('exit', release);
+  release();
 }
 
 function takeLock() {
   try {
+    mkdirSync(DIST, { recursive: true });
     writeFileSync(LOCK, String(process.pid), { flag: 'wx' });
     return true;
   } catch (error) {
-    if (error.code !== 'EEXIST') throw error;
+    if (error.code !== 'EEXIST') fail(`can't write in ${DIST}: ${error.message}; run it as the owner of the folder`);
   }
   const holder = Number(readOr(LOCK));
   if (holder > 0 && !isAlive(holder)) rmSync(LOCK, { force: true });
