@@ -1,6 +1,16 @@
 /** Awkward inputs: each gets a clear sentence and the right exit code, and nothing is lost. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,10 +34,14 @@ interface Case {
 }
 
 const cases: Case[] = [];
-const add = (name: string, code: number, says: RegExp | null, run: () => Promise<Finished>) => cases.push({ name, code, says, run });
-const ctl = (name: string, code: number, says: RegExp | null, ...args: string[]) => add(`blockctl ${name}`, code, says, () => blockctl(args));
+const add = (name: string, code: number, says: RegExp | null, run: () => Promise<Finished>) =>
+  cases.push({ name, code, says, run });
+const ctl = (name: string, code: number, says: RegExp | null, ...args: string[]) =>
+  add(`blockctl ${name}`, code, says, () => blockctl(args));
 const daemon = (name: string, code: number, says: RegExp | null, ...args: string[]) =>
-  add(`blockd ${name}`, code, says, () => blockdOnce(['--once', '--from-start', '--set', 'allow.mynetworks=false', ...args]));
+  add(`blockd ${name}`, code, says, () =>
+    blockdOnce(['--once', '--from-start', '--set', 'allow.mynetworks=false', ...args]),
+  );
 
 let counter = 0;
 const fresh = () => ['--store', `lmdb:${at(`store-${counter++}`)}`];
@@ -40,19 +54,53 @@ const toml = (text: string) => ['--config', written(text)];
 const goodLog = written(reject('203.0.113.9').repeat(8));
 
 // What people type for an address.
-const NO_ADDRESS = ['999.1.1.1', '010.0.0.1', 'fe80::1%eth0', '1.2.3', '1.2.3.4.5', '203.0.113.9/33', '203.0.113.9/-1', '203.0.113.9/x', '', ' ', '::g', '[2001:db8::1]', '203.0.113.9;id', '203.0.113.9\n', '2001:db8::/129'];
+const NO_ADDRESS = [
+  '999.1.1.1',
+  '010.0.0.1',
+  'fe80::1%eth0',
+  '1.2.3',
+  '1.2.3.4.5',
+  '203.0.113.9/33',
+  '203.0.113.9/-1',
+  '203.0.113.9/x',
+  '',
+  ' ',
+  '::g',
+  '[2001:db8::1]',
+  '203.0.113.9;id',
+  '203.0.113.9\n',
+  '2001:db8::/129',
+];
 for (const text of NO_ADDRESS) {
   for (const command of ['ban', 'unban', 'explain']) {
     ctl(`${command} ${JSON.stringify(text)}`, 2, /address|subject/i, ...fresh(), command, text);
   }
 }
-for (const text of ['999.1.1.1', '010.0.0.1', 'fe80::1%eth0', '203.0.113.9/33', '', 'name with blank.example', '-bad.example', '*.example.org', 'unknown']) {
+for (const text of [
+  '999.1.1.1',
+  '010.0.0.1',
+  'fe80::1%eth0',
+  '203.0.113.9/33',
+  '',
+  'name with blank.example',
+  '-bad.example',
+  '*.example.org',
+  'unknown',
+]) {
   ctl(`allow ${JSON.stringify(text)}`, 2, /address|host|name|option/i, ...fresh(), 'allow', text);
 }
 ctl('ban of the whole of IPv4', 2, /wide|\/\d|large/i, ...fresh(), 'ban', '0.0.0.0/0');
 ctl('ban of loopback', 1, /loopback|never/i, ...fresh(), 'ban', '127.0.0.1');
 for (const time of ['-1h', '1', 'for ever', '0s', '99999d', '1e9d', '']) {
-  ctl(`ban --for ${JSON.stringify(time)}`, 2, /for|duration|option/i, ...fresh(), 'ban', '203.0.113.9', `--for=${time}`);
+  ctl(
+    `ban --for ${JSON.stringify(time)}`,
+    2,
+    /for|duration|option/i,
+    ...fresh(),
+    'ban',
+    '203.0.113.9',
+    `--for=${time}`,
+  );
 }
 
 // Arguments.
@@ -66,7 +114,14 @@ daemon('with an argument', 2, /unexpected argument "mail.log"/, 'mail.log');
 daemon('--log without a file', 2, /argument missing|--log/i, '--log');
 
 // Config: every kind of mistake names its key.
-const DURATIONS = ['score.half_life', 'ban.first', 'ban.max', 'ban.strikes_half_life', 'allow.authenticated_for', 'store.keep'];
+const DURATIONS = [
+  'score.half_life',
+  'ban.first',
+  'ban.max',
+  'ban.strikes_half_life',
+  'allow.authenticated_for',
+  'store.keep',
+];
 for (const key of DURATIONS) {
   for (const value of ['"soon"', '7', '"-1h"', '""', '"1h30m"']) {
     ctl(`--set ${key}=${value}`, 2, new RegExp(key.replace('.', '\\.')), '--set', `${key}=${value}`, 'check');
@@ -99,23 +154,66 @@ const WRONG_VALUES: [string, string][] = [
 for (const [key, value] of WRONG_VALUES) {
   ctl(`--set ${key}=${value}`, 2, new RegExp(key.split('.')[0] ?? ''), '--set', `${key}=${value}`, 'check');
 }
-for (const pair of ['score.treshold=3', 'scores=1', 'ban.fisrt="1h"', '=3', 'mode', 'score={half=1}', '__proto__.x=1', 'constructor.prototype.x=1']) {
+for (const pair of [
+  'score.treshold=3',
+  'scores=1',
+  'ban.fisrt="1h"',
+  '=3',
+  'mode',
+  'score={half=1}',
+  '__proto__.x=1',
+  'constructor.prototype.x=1',
+]) {
   ctl(`--set ${pair}`, 2, /--set/, '--set', pair, 'check');
 }
-const BAD_TOML = ['mode = ', '[score\nthreshold = 3', 'mode = "dry-run"\nmode = "enforce"', 'threshold 3', '[score]\nthreshold = 3x', '\u0000', '[[score]]\nthreshold = 3', 'mode = "enforce', '[ban]\nfirst = 1h', '= 3'];
+const BAD_TOML = [
+  'mode = ',
+  '[score\nthreshold = 3',
+  'mode = "dry-run"\nmode = "enforce"',
+  'threshold 3',
+  '[score]\nthreshold = 3x',
+  '\u0000',
+  '[[score]]\nthreshold = 3',
+  'mode = "enforce',
+  '[ban]\nfirst = 1h',
+  '= 3',
+];
 for (const text of BAD_TOML) ctl(`config ${JSON.stringify(text)}`, 2, /file-\d+/, ...toml(text), 'check');
 ctl('config that is a directory', 2, /directory/, '--config', folder, 'check');
 ctl('config that is missing', 2, /no-such/, '--config', at('no-such.toml'), 'check');
 ctl('config that is binary', 2, /file-\d+/, '--config', written(Buffer.from([0xff, 0xfe, 0x00, 0x80])), 'check');
 daemon('with a misspelt key', 2, /score\.treshold.*score\.threshold/s, ...toml('[score]\ntreshold = 3'));
 daemon('with ban.first over ban.max', 2, /ban\.first|ban\.max/, '--log', goodLog, '--set', 'ban.first=8d');
-daemon('with points for a rule that is none', 2, /postfix\/user-unknwon/, ...fresh(), '--log', goodLog, '--set', 'points."postfix/user-unknwon"=1');
+daemon(
+  'with points for a rule that is none',
+  2,
+  /postfix\/user-unknwon/,
+  ...fresh(),
+  '--log',
+  goodLog,
+  '--set',
+  'points."postfix/user-unknwon"=1',
+);
 
 // Logs.
 daemon('on an empty log', 0, null, ...fresh(), '--log', written(''));
-daemon('on a binary log', 0, null, ...fresh(), '--log', written(Buffer.from(Array.from({ length: 70_000 }, (_, i) => (i * 7_919) % 256))));
+daemon(
+  'on a binary log',
+  0,
+  null,
+  ...fresh(),
+  '--log',
+  written(Buffer.from(Array.from({ length: 70_000 }, (_, i) => (i * 7_919) % 256))),
+);
 daemon('on a log of NUL bytes', 0, null, ...fresh(), '--log', written(Buffer.alloc(200_000)));
-daemon('on a line of two megabytes', 0, null, ...fresh(), '--log', written(`${'x'.repeat(2_000_000)}\n${reject('203.0.113.9')}`));
+daemon(
+  'on a line of two megabytes',
+  0,
+  null,
+  ...fresh(),
+  '--log',
+  written(`${'x'.repeat(2_000_000)}\n${reject('203.0.113.9')}`),
+);
 daemon('on a directory', 2, /directory/, ...fresh(), '--log', folder);
 daemon('on a missing log', 2, /no such file/, ...fresh(), '--log', at('no-such.log'));
 daemon('on a log in a missing folder', 2, /no such file/, ...fresh(), '--log', at('no/such/mail.log'));
@@ -128,7 +226,22 @@ ctl('test of a .gz that was cut off', 2, /cut\.gz/, 'test', at('cut.gz'));
 
 // Stores.
 const noFolder = written('a file');
-for (const url of ['mysql://h/db', 'lmdb:', 'redis://', 'redis://h:99999', 'redis://h:0', 'redis://h/x', 'sentinel://h', 'sentinel://h:1/', 'cluster://', 'http://h', 'redis://a,b', 'unix:', '/var/lib/x', '']) {
+for (const url of [
+  'mysql://h/db',
+  'lmdb:',
+  'redis://',
+  'redis://h:99999',
+  'redis://h:0',
+  'redis://h/x',
+  'sentinel://h',
+  'sentinel://h:1/',
+  'cluster://',
+  'http://h',
+  'redis://a,b',
+  'unix:',
+  '/var/lib/x',
+  '',
+]) {
   daemon(`--store ${JSON.stringify(url)}`, 2, /store/, '--log', goodLog, `--store=${url}`);
 }
 daemon('--store in a file', 2, /file|folder/, '--log', goodLog, '--store', `lmdb:${noFolder}`);
@@ -138,21 +251,62 @@ ctl('--store on a closed port', 3, /refused/, '--store', 'redis://127.0.0.1:1', 
 ctl('--store on a missing socket', 3, /socket|no such/i, '--store', `unix:${at('no.sock')}`, 'list');
 
 // Maps.
-for (const map of ['hash', 'hash:', ':x', 'texthash:/tmp/x', 'mysql:/tmp/x', 'hash:/', 'hash:/tmp/', 'hash:/tmp/a b', '']) {
+for (const map of [
+  'hash',
+  'hash:',
+  ':x',
+  'texthash:/tmp/x',
+  'mysql:/tmp/x',
+  'hash:/',
+  'hash:/tmp/',
+  'hash:/tmp/a b',
+  '',
+]) {
   daemon(`--map ${JSON.stringify(map)}`, 2, /map/, ...fresh(), '--log', goodLog, '--mode', 'enforce', `--map=${map}`);
 }
 daemon('--mode kill', 2, /mode/, ...fresh(), '--log', goodLog, '--mode', 'kill');
-ctl('sync to a map that is a directory', 2, /directory/, ...fresh(), '--set', 'mode=enforce', '--map', `hash:${folder}`, 'sync');
+ctl(
+  'sync to a map that is a directory',
+  2,
+  /directory/,
+  ...fresh(),
+  '--set',
+  'mode=enforce',
+  '--map',
+  `hash:${folder}`,
+  'sync',
+);
 const script = (text: string) => {
   const file = written(`#!/bin/sh\n${text}\n`);
   chmodSync(file, 0o755);
   return file;
 };
-const withPostmap = (program: string) => ['--set', 'mode=enforce', '--map', `hash:${at(`map-${counter++}/access`)}`, '--set', `postfix.postmap=${program}`];
+const withPostmap = (program: string) => [
+  '--set',
+  'mode=enforce',
+  '--map',
+  `hash:${at(`map-${counter++}/access`)}`,
+  '--set',
+  `postfix.postmap=${program}`,
+];
 ctl('sync without postmap', 3, /no-such-postmap/, ...fresh(), ...withPostmap(at('no-such-postmap')), 'sync');
-ctl('sync with a postmap that fails', 3, /the disk is on strike/, ...fresh(), ...withPostmap(script('echo "postmap: fatal: the disk is on strike" >&2; exit 1')), 'sync');
+ctl(
+  'sync with a postmap that fails',
+  3,
+  /the disk is on strike/,
+  ...fresh(),
+  ...withPostmap(script('echo "postmap: fatal: the disk is on strike" >&2; exit 1')),
+  'sync',
+);
 ctl('sync with a postmap that is no program', 3, /postmap|file-\d+/, ...fresh(), ...withPostmap(goodLog), 'sync');
-ctl('sync with a postmap that does nothing', 3, /can't be written|no such file|lacks|failed/i, ...fresh(), ...withPostmap(script('exit 0')), 'sync');
+ctl(
+  'sync with a postmap that does nothing',
+  3,
+  /can't be written|no such file|lacks|failed/i,
+  ...fresh(),
+  ...withPostmap(script('exit 0')),
+  'sync',
+);
 
 // Rules of one's own.
 const RULE = 'name = "local/x"\nkind = "offense"\npoints = 1\nprogram = "postfix/smtpd"\ndescription = "a rule"\n';
@@ -163,17 +317,45 @@ const rules = (text: string) => {
   return ['--set', `log.filters=${own}`, 'check'];
 };
 const pattern = (text: string) => `[[rule]]\n${RULE}pattern = '${text}'\nmatches = []\nignores = []\n`;
-const UNSAFE = ['.*{client}', 'reject: .+ from {client}', 'x [^ ]+ {client}', '\\S+ {client}', 'a (?:b|.*) {client}', '(.)* {client}'];
+const UNSAFE = [
+  '.*{client}',
+  'reject: .+ from {client}',
+  'x [^ ]+ {client}',
+  '\\S+ {client}',
+  'a (?:b|.*) {client}',
+  '(.)* {client}',
+];
 for (const text of UNSAFE) ctl(`rule ${text}`, 1, /local\/x/, ...rules(pattern(text)));
-for (const text of ['no address', '{client} and {client}', '{client} (', '{client} (a+)+$', '{client} (a|a)*b', '{client} (\\w+\\s?)+x', '{nonsense} {client}']) {
+for (const text of [
+  'no address',
+  '{client} and {client}',
+  '{client} (',
+  '{client} (a+)+$',
+  '{client} (a|a)*b',
+  '{client} (\\w+\\s?)+x',
+  '{nonsense} {client}',
+]) {
   ctl(`rule ${text}`, 1, /local\/x/, ...rules(pattern(text)));
 }
-daemon('with an unsafe rule', 2, /local\/x.*attacker/s, ...fresh(), '--log', goodLog, ...rules(pattern('.*{client}')).slice(0, 2));
+daemon(
+  'with an unsafe rule',
+  2,
+  /local\/x.*attacker/s,
+  ...fresh(),
+  '--log',
+  goodLog,
+  ...rules(pattern('.*{client}')).slice(0, 2),
+);
 ctl('rule with an unknown key', 1, /colour/, ...rules(`${pattern('a {client}')}colour = "red"\n`));
 ctl('rule without a name', 1, /name/, ...rules('[[rule]]\nkind = "offense"\n'));
 ctl('rule of an unknown kind', 1, /kind/, ...rules(pattern('a {client}').replace('"offense"', '"crime"')));
 ctl('rule file that is no TOML', 1, /own\.toml/, ...rules('[[rule'));
-ctl('rule whose sample is not matched', 1, /local\/x/, ...rules(pattern('a {client}').replace('matches = []', 'matches = [{ line = "b", ip = "203.0.113.9" }]')));
+ctl(
+  'rule whose sample is not matched',
+  1,
+  /local\/x/,
+  ...rules(pattern('a {client}').replace('matches = []', 'matches = [{ line = "b", ip = "203.0.113.9" }]')),
+);
 
 describe('an awkward input', () => {
   const results = new Map<Case, Finished>();
@@ -198,12 +380,21 @@ describe('an awkward input', () => {
     chmodSync(secret, 0o600);
     const locked = at('locked');
     mkdirSync(locked, { mode: 0o755 });
-    const asNobody = (...args: string[]) => blockdOnce(['--once', '--from-start', '--set', 'allow.mynetworks=false', ...args], { uid: NOBODY });
-    add('blockd on a log that it may not read', 3, /permission denied.*adm|adm/s, () => asNobody('--store', `lmdb:${home}/a`, '--log', secret));
-    add('blockd with a store where it may not write', 3, /permission denied/, () => asNobody('--store', `lmdb:${locked}/a`, '--log', goodLog));
-    add('blockd with a map where it may not write, in dry-run', 0, null, () => asNobody('--store', `lmdb:${home}/b`, '--log', goodLog, '--map', `hash:${locked}/m`));
+    const asNobody = (...args: string[]) =>
+      blockdOnce(['--once', '--from-start', '--set', 'allow.mynetworks=false', ...args], { uid: NOBODY });
+    add('blockd on a log that it may not read', 3, /permission denied.*adm|adm/s, () =>
+      asNobody('--store', `lmdb:${home}/a`, '--log', secret),
+    );
+    add('blockd with a store where it may not write', 3, /permission denied/, () =>
+      asNobody('--store', `lmdb:${locked}/a`, '--log', goodLog),
+    );
+    add('blockd with a map where it may not write, in dry-run', 0, null, () =>
+      asNobody('--store', `lmdb:${home}/b`, '--log', goodLog, '--map', `hash:${locked}/m`),
+    );
     add('blockctl sync where it may not write', 3, /permission denied/, () =>
-      blockctl(['--store', `lmdb:${home}/c`, '--set', 'mode=enforce', '--map', `hash:${locked}/m`, 'sync'], { uid: NOBODY }),
+      blockctl(['--store', `lmdb:${home}/c`, '--set', 'mode=enforce', '--map', `hash:${locked}/m`, 'sync'], {
+        uid: NOBODY,
+      }),
     );
     symlinkSync(at('loop-b'), at('loop-a'));
     symlinkSync(at('loop-a'), at('loop-b'));
@@ -231,12 +422,19 @@ describe('an awkward input', () => {
 
   it('gets the right exit code, each of them', () => {
     const wrong = cases.filter((one) => results.get(one)?.code !== one.code);
-    expect(wrong.map((one) => `${one.name}: exit ${results.get(one)?.code}, not ${one.code}: ${results.get(one)?.stderr.slice(0, 300)}`)).toEqual([]);
+    expect(
+      wrong.map(
+        (one) =>
+          `${one.name}: exit ${results.get(one)?.code}, not ${one.code}: ${results.get(one)?.stderr.slice(0, 300)}`,
+      ),
+    ).toEqual([]);
   });
 
   it('gets a sentence that names what was wrong, and never a stack trace', () => {
     const said = (one: Case) => `${results.get(one)?.stderr}${results.get(one)?.stdout}`;
-    const unclear = cases.filter((one) => (one.says !== null && !one.says.test(said(one))) || /\n\s+at .*\(|node:internal|Error:/.test(said(one)));
+    const unclear = cases.filter(
+      (one) => (one.says !== null && !one.says.test(said(one))) || /\n\s+at .*\(|node:internal|Error:/.test(said(one)),
+    );
     expect(unclear.map((one) => `${one.name}: ${said(one).slice(0, 400)}`)).toEqual([]);
   });
 });
@@ -264,10 +462,14 @@ describe('a full disk', () => {
     expect(full.code).toBe(3);
     expect(full.stderr).toMatch(/no space left|No space left/i);
     expect(statSync(`${mount}/access.db`).ino).toBe(before.ino);
-    expect(execFileSync('postmap', ['-q', '203.0.113.9', `hash:${mount}/access`], { encoding: 'utf8' })).toContain('Blocked until');
+    expect(execFileSync('postmap', ['-q', '203.0.113.9', `hash:${mount}/access`], { encoding: 'utf8' })).toContain(
+      'Blocked until',
+    );
     rmSync(`${mount}/filler`);
     expect(await blockctl([...store, ...map, 'sync'])).toMatchObject({ code: 0 });
-    expect(execFileSync('postmap', ['-q', '203.0.113.10', `hash:${mount}/access`], { encoding: 'utf8' })).toContain('Blocked until');
+    expect(execFileSync('postmap', ['-q', '203.0.113.10', `hash:${mount}/access`], { encoding: 'utf8' })).toContain(
+      'Blocked until',
+    );
   }, 60_000);
 
   it('leaves the store as it was, and the log is read when there is room again', async () => {
