@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { loadConfig, type Overrides } from './config/load.js';
 import { Daemon } from './daemon/daemon.js';
-import { createLogger } from './daemon/log.js';
+import { createLogger, type Logger } from './daemon/log.js';
 import { makePlan } from './daemon/plan.js';
 import { BlockdError, UnavailableError, UsageError } from './domain/errors.js';
 import { acquireLock, type Lock } from './domain/lock.js';
@@ -77,8 +77,9 @@ async function main(flags: Flags): Promise<void> {
   const { log, store: storeUrl, map, mode, filters } = flags;
   const overrides: Overrides = { log, store: storeUrl, map, mode, filters };
   const load = () => loadConfig({ file: flags.config, set: flags.set, overrides });
-  const { config } = load();
+  const { config, explicit } = load();
   const logger = createLogger(config.log_output);
+  warnOfIdleKeys(explicit, logger);
   const once = flags.once === true;
   const plan = await makePlan(config, { once, logger });
   const store = await openStore(config.store.url, {
@@ -104,6 +105,12 @@ async function main(flags: Flags): Promise<void> {
     await store.close();
     await lock?.release();
   }
+}
+
+/** Keys of later versions are accepted, so that one config serves both, but nobody shall rely on them yet. */
+function warnOfIdleKeys(explicit: ReadonlySet<string>, logger: Logger): void {
+  const idle = [...explicit].filter((key) => /^(?:handover|report|metrics)\./.test(key));
+  if (idle.length > 0) logger.warn({ event: 'idle-keys' }, `without effect in this version: ${idle.join(', ')}`);
 }
 
 /** One daemon a state folder: two would count every line twice. With Redis the stored positions tell them apart. */
