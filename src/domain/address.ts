@@ -2,17 +2,17 @@
  * Addresses and the subjects they are scored under. The one IP type of blockd is canonical text:
  * dotted quad, RFC 5952 for IPv6, `net/prefix` for networks; equal addresses are equal strings.
  */
-import ipaddr from 'ipaddr.js';
-
 /**
  * Canonical text of an address, or null when `text` is none. `::ffff:a.b.c.d` is `a.b.c.d`.
  * Refuses what only looks like an address: leading zeros, fewer than four parts, zone ids.
  */
 export function parseAddress(text: string): string | null {
-  if (isCanonicalIPv4(text)) return text;
-  if (!text.includes(':') || text.includes('%') || text.length > 45 || !ipaddr.IPv6.isValid(text)) return null;
-  const address = ipaddr.IPv6.parse(text);
-  return address.isIPv4MappedAddress() ? address.toIPv4Address().toString() : address.toRFC5952String();
+  if (parseIPv4(text) !== null) return text;
+  const groups = parseIPv6(text);
+  if (groups === null) return null;
+  const [a, b, c, d, e, f, high = 0, low = 0] = groups;
+  const mapped = a === 0 && b === 0 && c === 0 && d === 0 && e === 0 && f === 0xffff;
+  return mapped ? formatIPv4([high >> 8, high & 255, low >> 8, low & 255]) : formatIPv6(groups);
 }
 
 export function isIPv4(address: string): boolean {
@@ -69,7 +69,9 @@ export function contains(outer: string, inner: string): boolean {
 
 /** Address bytes, 4 or 16 of them, of a canonical address. */
 export function addressBytes(address: string): number[] {
-  return ipaddr.parse(address).toByteArray();
+  const bytes = parseIPv4(address) ?? parseIPv6(address)?.flatMap((group) => [group >> 8, group & 255]);
+  if (!bytes) throw new RangeError(`not an address: ${address}`);
+  return bytes;
 }
 
 function networkBase(address: string, prefix: number): string {
@@ -77,23 +79,74 @@ function networkBase(address: string, prefix: number): string {
     const bits = Math.min(8, Math.max(0, prefix - index * 8));
     return byte & (0xff << (8 - bits)) & 0xff;
   });
-  const base = ipaddr.fromByteArray(bytes);
-  return base.kind() === 'ipv6' ? (base as ipaddr.IPv6).toRFC5952String() : base.toString();
+  if (bytes.length === 4) return formatIPv4(bytes);
+  return formatIPv6(Array.from({ length: 8 }, (_, i) => ((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0)));
 }
 
-function isCanonicalIPv4(text: string): boolean {
-  let parts = 1;
+/** Four numbers of a dotted quad; strict: no leading zeros, no fewer parts. */
+function parseIPv4(text: string): number[] | null {
+  if (text.length > 15) return null;
+  const parts: number[] = [];
   let value = -1;
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code === 46) {
-      if (value < 0 || ++parts > 4) return false;
+  for (let i = 0; i <= text.length; i++) {
+    const code = i === text.length ? DOT : text.charCodeAt(i);
+    if (code === DOT) {
+      if (value < 0) return null;
+      parts.push(value);
       value = -1;
-    } else if (code >= 48 && code <= 57) {
-      if (value === 0) return false;
+    } else if (code >= 48 && code <= 57 && value !== 0) {
       value = (value < 0 ? 0 : value * 10) + code - 48;
-      if (value > 255) return false;
-    } else return false;
+      if (value > 255) return null;
+    } else return null;
   }
-  return parts === 4 && value >= 0;
+  return parts.length === 4 ? parts : null;
+}
+
+const DOT = 46;
+
+/** Eight groups of 16 bits. RFC 4291 section 2.2: one `::`, and a dotted quad in place of the last two groups. */
+function parseIPv6(text: string): number[] | null {
+  if (text.length < 2 || text.length > 45 || !text.includes(':')) return null;
+  const gap = text.indexOf('::');
+  if (gap < 0) {
+    const groups = parseGroups(text, true);
+    return groups?.length === 8 ? groups : null;
+  }
+  const left = gap === 0 ? [] : parseGroups(text.slice(0, gap), false);
+  const right = gap + 2 === text.length ? [] : parseGroups(text.slice(gap + 2), true);
+  if (left === null || right === null || left.length + right.length > 7) return null;
+  return [...left, ...new Array<number>(8 - left.length - right.length).fill(0), ...right];
+}
+
+function parseGroups(text: string, mayEndInQuad: boolean): number[] | null {
+  const groups: number[] = [];
+  const parts = text.split(':');
+  for (const [index, part] of parts.entries()) {
+    if (/^[0-9a-fA-F]{1,4}$/.test(part)) {
+      groups.push(Number.parseInt(part, 16));
+      continue;
+    }
+    const quad = mayEndInQuad && index === parts.length - 1 ? parseIPv4(part) : null;
+    if (quad === null) return null;
+    const [a = 0, b = 0, c = 0, d = 0] = quad;
+    groups.push((a << 8) | b, (c << 8) | d);
+  }
+  return groups;
+}
+
+function formatIPv4(bytes: readonly number[]): string {
+  return bytes.join('.');
+}
+
+/** RFC 5952: lower case, no leading zeros, the first of the longest runs of two or more zero groups as `::`. */
+function formatIPv6(groups: readonly number[]): string {
+  let [start, length] = [0, 1];
+  for (let from = 0; from < 8; from++) {
+    let to = from;
+    while (to < 8 && groups[to] === 0) to++;
+    if (to - from > length) [start, length] = [from, to - from];
+    from = Math.max(from, to - 1);
+  }
+  const hex = (part: readonly number[]) => part.map((group) => group.toString(16)).join(':');
+  return length < 2 ? hex(groups) : `${hex(groups.slice(0, start))}::${hex(groups.slice(start + length))}`;
 }
