@@ -83,7 +83,7 @@ function toJson({ desk, subject, state, score, threshold, strikes, protectedWhy,
     score,
     threshold,
     offenses: state.offenses,
-    strikes,
+    strikes: rounded(strikes),
     protected: protectedWhy,
     ban: ban === null ? null : banJson(ban),
     evidence: evidence.map(({ at, rule, points, line }) => ({

@@ -5,7 +5,7 @@ import { formatDuration } from '../domain/duration.js';
 /** A ban as `blockctl list --json` prints it. */
 export function banJson(ban: Ban) {
   const { subject, since, until, reason, strikes, host, by, refused } = ban;
-  return { subject, since: iso(since), until: iso(until), reason, strikes, host, by, refused };
+  return { subject, since: iso(since), until: iso(until), reason, strikes: rounded(strikes), host, by, refused };
 }
 
 /** ISO 8601, UTC. */
