@@ -3,8 +3,8 @@
  * LMDB's writer lock makes each commit one step, and a commit that returned is on disk.
  */
 import { createHash } from 'node:crypto';
-import { chownSync, mkdirSync, statfsSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { chownSync, closeSync, mkdirSync, openSync, readSync, statfsSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Ban } from '../domain/ban.js';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
@@ -48,7 +48,7 @@ export class LmdbStore implements Store {
     try {
       return new LmdbStore(folder);
     } catch (error) {
-      throw unavailable(folder, error);
+      throw error instanceof UnavailableError ? error : unavailable(folder, error);
     }
   }
 
@@ -323,6 +323,7 @@ function progressKey({ host, log }: Progress): string {
  */
 function openEnvironment(folder: string): RootDatabase<unknown, string> {
   requireRoom(folder);
+  requireWhole(folder);
   const umask = process.umask(0o027);
   try {
     // JSON keeps doubles exactly and can be read by a person with mdb_dump. Without overlapping sync a commit returns
@@ -355,15 +356,61 @@ function requireRoom(folder: string): void {
   throw Object.assign(new Error('no space left on the device'), { code: 'ENOSPC' });
 }
 
+/**
+ * Opening what is no LMDB file, or only its beginning, would end the process by a signal, so the head is looked at
+ * first: both meta pages, and that the roots of the newer one lie within the file (mdb.c, `MDB_meta`).
+ */
+function requireWhole(folder: string): void {
+  const path = join(folder, 'data.mdb');
+  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  if (size === 0 || !['x64', 'arm64'].includes(process.arch)) return;
+  const first = metaAt(path, 0);
+  const second = first && metaAt(path, first.pageSize);
+  const newer = first && second && (second.transaction > first.transaction ? second : first);
+  if (newer?.roots.every((root) => root === NO_PAGE || (root + 1n) * BigInt(newer.pageSize) <= size)) return;
+  throw new UnavailableError(
+    `store lmdb:${folder} can't be used: data.mdb is damaged; move it away, or put a copy of it in its place`,
+  );
+}
+
+const META_MAGIC = 0xbeefc0de;
+const META_BYTES = 160;
+const NO_PAGE = 0xffff_ffff_ffff_ffffn;
+
+function metaAt(path: string, offset: number) {
+  const page = Buffer.alloc(META_BYTES);
+  const file = openSync(path, 'r');
+  try {
+    if (readSync(file, page, 0, META_BYTES, offset) < META_BYTES || page.readUInt32LE(24) !== META_MAGIC) return null;
+  } finally {
+    closeSync(file);
+  }
+  const roots = [page.readBigUInt64LE(88), page.readBigUInt64LE(136)];
+  return { pageSize: page.readUInt32LE(48), roots, transaction: page.readBigUInt64LE(152) };
+}
+
 function makeFolder(folder: string): void {
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o750 });
+    makeFolders(folder);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === 'EEXIST') {
       throw new UsageError(`store lmdb:${folder}: this is a file; name a folder`);
     }
     throw new UnavailableError(`store lmdb:${folder}: the folder can't be made: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+/** Not `recursive: true`: where the system itself makes no folders, as in /proc, Node 20 tries that for ever. */
+function makeFolders(folder: string): void {
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return;
+  const parent = dirname(folder);
+  if (parent !== folder && statSync(parent, { throwIfNoEntry: false }) === undefined) makeFolders(parent);
+  try {
+    mkdirSync(folder, { mode: 0o750 });
+  } catch (error) {
+    // Another process may have made it meanwhile.
+    if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) throw error;
   }
 }
 

@@ -1,0 +1,125 @@
+/** The embedded store among other processes, and when they die. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, chown, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { UnavailableError, UsageError } from '../../src/domain/errors.js';
+import { openStore } from '../../src/store/open.js';
+import type { Store } from '../../src/store/store.js';
+
+const COMMITTER = fileURLToPath(new URL('committer.mjs', import.meta.url));
+
+let folder: string;
+const opened: Store[] = [];
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'blockd-lmdb-'));
+});
+afterEach(async () => {
+  for (const store of opened.splice(0)) await store.close();
+  await rm(folder, { recursive: true });
+});
+
+async function open(path: string): Promise<Store> {
+  const store = await openStore(`lmdb:${path}`, { prefix: 'test' });
+  opened.push(store);
+  return store;
+}
+
+/** Runs the committer, and kills it `killAfterMs` after its first commit; resolves with the last commit it printed. */
+async function commitUntilKilled(path: string, killAfterMs: number): Promise<number> {
+  const child = spawn(process.execPath, [COMMITTER, `lmdb:${path}`, '1000000'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let said = '';
+  child.stdout.on('data', (data) => {
+    said += data;
+  });
+  const closed = once(child, 'close');
+  await once(child.stdout, 'data');
+  await sleep(killAfterMs);
+  child.kill('SIGKILL');
+  await closed;
+  return Number(said.slice(0, said.lastIndexOf('\n')).split('\n').at(-1));
+}
+
+describe('an lmdb store', () => {
+  it('holds every commit that returned, whole, after each of 20 kills', async () => {
+    const path = join(folder, 'store');
+    for (let kill = 0; kill < 20; kill++) {
+      const acknowledged = await commitUntilKilled(path, Math.random() * 30);
+      const store = await open(path);
+      const stored = Number((await store.progress('mx1')).get('/var/log/mail.log')?.commit);
+      // The one commit that was under way may have been stored, and not yet told.
+      expect([acknowledged, acknowledged + 1]).toContain(stored);
+      expect((await store.states(['203.0.113.1'])).get('203.0.113.1')?.offenses).toBe(stored);
+      expect((await store.history(1))[0]?.at).toBe(stored);
+      await opened.pop()?.close();
+    }
+  }, 90_000);
+
+  it('shows and announces what another process commits, while it grows', async () => {
+    const path = join(folder, 'store');
+    const store = await open(path);
+    let calls = 0;
+    const stop = store.watch(() => calls++);
+    const child = spawn(process.execPath, [COMMITTER, `lmdb:${path}`, '300'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    child.stdout.resume();
+    await once(child, 'close');
+    expect((await store.states(['203.0.113.1'])).get('203.0.113.1')?.offenses).toBe(300);
+    expect((await store.history(1_000)).length).toBe(300);
+    await expect.poll(() => calls, { timeout: 1_000 }).toBeGreaterThan(0);
+    await stop();
+  }, 30_000);
+
+  it('makes its folder for its owner and group alone', async () => {
+    const path = join(folder, 'a.b', 'store');
+    await open(path);
+    expect((await stat(path)).mode & 0o777).toBe(0o750);
+    expect((await stat(join(path, 'data.mdb'))).mode & 0o007).toBe(0);
+  });
+
+  it('tells what is wrong with a path that can hold no store', async () => {
+    const file = join(folder, 'file');
+    await writeFile(file, 'text');
+    await expect(open(file)).rejects.toThrow(UsageError);
+    await expect(open(file)).rejects.toThrow(/this is a file; name a folder/);
+    await expect(open(join(file, 'store'))).rejects.toThrow(UnavailableError);
+    await expect(open('/proc/store')).rejects.toThrow(UnavailableError);
+  });
+
+  it('refuses a damaged file instead of dying of it', async () => {
+    const path = join(folder, 'store');
+    const data = join(path, 'data.mdb');
+    const store = await open(path);
+    for (let i = 0; i < 5; i++) await store.setNote(`note ${i}`, 'x'.repeat(20_000));
+    await opened.pop()?.close();
+    const sound = await readFile(data);
+    for (const damaged of [
+      Buffer.alloc(65_536, 'x'),
+      Buffer.from('hello'),
+      sound.subarray(0, 5_000),
+      sound.subarray(0, 12_288),
+    ]) {
+      await writeFile(data, damaged);
+      await expect(open(path)).rejects.toThrow(UnavailableError);
+      await expect(open(path)).rejects.toThrow(/data\.mdb is damaged; move it away/);
+    }
+    await writeFile(data, sound);
+    expect(await (await open(path)).note('note 4')).toBe('x'.repeat(20_000));
+  });
+
+  it.skipIf(process.getuid?.() !== 0)('is left to the owner of its folder when root opens it first', async () => {
+    const path = join(folder, 'store');
+    await mkdir(path);
+    await chown(path, 65_534, 65_534);
+    await chmod(path, 0o750);
+    await open(path);
+    expect((await stat(join(path, 'data.mdb'))).uid).toBe(65_534);
+    expect((await stat(join(path, 'lock.mdb'))).uid).toBe(65_534);
+  });
+});
