@@ -109,6 +109,7 @@ export class Policy {
       const banned = docket.state(one).ban !== null;
       const byScore = banned && docket.state(one).ban?.by !== 'person';
       if (banned) docket.release(one, at, 'unbanned');
+      if (!banned && one !== subject) docket.leave(one, subject);
       if (!banned && (one !== subject || !states.has(one))) continue;
       const { strikesHalfLifeMs } = this.settings;
       const state = docket.state(one);
@@ -336,6 +337,14 @@ class Docket {
     if (ban === null) return;
     const active = Object.entries(state.members ?? {}).filter(([other, until]) => until > at && other !== subject);
     const members = Object.fromEntries([...active.slice(1 - MAX_MEMBERS), [subject, ban.until]]);
+    this.put(network, { ...state, members });
+  }
+
+  /** Somebody let in again says nothing against the others of its network. */
+  leave(network: string, subject: string): void {
+    const state = this.state(network);
+    if (state.members?.[subject] === undefined) return;
+    const { [subject]: _gone, ...members } = state.members;
     this.put(network, { ...state, members });
   }
 

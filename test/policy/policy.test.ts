@@ -299,6 +299,17 @@ describe('a person', () => {
     expect(bench.of('203.0.113.2').ban).not.toBeNull();
   });
 
+  it('unbans somebody who then no longer counts against his network', () => {
+    const bench = new Bench();
+    const botnet = (hosts: number[]) => hosts.flatMap((h) => probe(6, { ip: `203.0.113.${h}`, at: AT }));
+    bench.judge(botnet([1, 2, 3]));
+    bench.keep(bench.policy.unban('203.0.113.1', bench.states, AT + MINUTE));
+    bench.judge(botnet([4]));
+    expect(bench.of('203.0.113.0/24').ban).toBeNull();
+    bench.judge(botnet([5]));
+    expect(bench.of('203.0.113.0/24').ban).not.toBeNull();
+  });
+
   it('unbanning what is not banned changes nothing but the score', () => {
     const bench = new Bench();
     bench.judge(probe(3));
