@@ -3,12 +3,11 @@
  * daemon runs or not; the note that it keeps in the store tells its mode and map.
  */
 import { statSync } from 'node:fs';
-import { networkInterfaces } from 'node:os';
 import { dirname } from 'node:path';
 import { type LoadedConfig, loadConfig, toPolicySettings } from '../config/load.js';
 import { type Config, DEFAULT_MAP_PATH, type Mode } from '../config/schema.js';
-import { parseAddress } from '../domain/address.js';
 import { type ExitCode, reasonOf, UnavailableError } from '../domain/errors.js';
+import { ownAddresses } from '../domain/own-addresses.js';
 import type { Allowlist, AllowRules } from '../policy/allowlist.js';
 import type { Policy, PolicySettings } from '../policy/policy.js';
 import type { AccessMap } from '../postfix/access-map.js';
@@ -277,11 +276,4 @@ function exists(folder: string): boolean {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw new UnavailableError(`The store ${folder} can't be opened: ${reasonOf(error)}`, { cause: error });
   }
-}
-
-function ownAddresses(): string[] {
-  return Object.values(networkInterfaces())
-    .flatMap((addresses) => addresses ?? [])
-    .map(({ address }) => parseAddress(address.split('%')[0] ?? ''))
-    .filter((address) => address !== null);
 }

@@ -2,14 +2,13 @@
  * The loop that joins the rooms: source → filter → policy → store → access map; with its schedules, signals and lock.
  * Every part may fail by itself: what can wait waits and says so, what can't ends the program with a clear sentence.
  */
-import { networkInterfaces } from 'node:os';
 import { schedule } from 'node-cron';
 import { toPolicySettings } from '../config/load.js';
-import { parseAddress } from '../domain/address.js';
 import type { Ban } from '../domain/ban.js';
 import { formatDuration } from '../domain/duration.js';
 import { BlockdError, reasonOf, UnavailableError } from '../domain/errors.js';
 import type { LogEvent } from '../domain/event.js';
+import { ownAddresses } from '../domain/own-addresses.js';
 import { Allowlist, allowRules } from '../policy/allowlist.js';
 import { Policy, type PolicySettings } from '../policy/policy.js';
 import { mynetworks } from '../postfix/postconf.js';
@@ -375,13 +374,6 @@ export class Daemon {
     this.#busy = next.catch(() => undefined);
     return next;
   }
-}
-
-function ownAddresses(): string[] {
-  return Object.values(networkInterfaces())
-    .flatMap((addresses) => addresses ?? [])
-    .map(({ address }) => parseAddress(address.split('%')[0] ?? ''))
-    .filter((address) => address !== null);
 }
 
 function banFields({ subject, since, until, reason, by, host }: Ban): Record<string, unknown> {

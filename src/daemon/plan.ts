@@ -1,7 +1,7 @@
 /** What a config asks for, made ready: compiled rules, the logs to follow, the access map. */
 import { existsSync, type Stats, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { Config } from '../config/schema.js';
+import { type Config, DEFAULT_MAP_PATH } from '../config/schema.js';
 import { reasonOf, UsageError } from '../domain/errors.js';
 import { Filter } from '../filter/filter.js';
 import { loadRules, packagedFilters } from '../filter/load.js';
@@ -23,7 +23,6 @@ export interface Plan {
 
 /** Where Debian and Red Hat keep the mail log. */
 const USUAL_LOGS = ['/var/log/mail.log', '/var/log/maillog'];
-const DEFAULT_MAP_PATH = '/var/lib/blockd/postfix/client_access';
 
 /** @throws UsageError when rules, logs or map can't be used; UnavailableError when Postfix must be asked and can't. */
 export async function makePlan(
