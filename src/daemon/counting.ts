@@ -93,7 +93,7 @@ export class Counting {
   async take(chunk: Chunk, signal: AbortSignal): Promise<boolean> {
     const log = this.#log(chunk.log);
     log.clock.reference(chunk.writtenAt);
-    this.#lines += this.#filter.scan(chunk.text, log.clock, (match: Match) => {
+    this.#lines += this.#filter.scan(chunk.lines, log.clock, (match: Match) => {
       if (log.lastLineAt === null || match.at > log.lastLineAt) log.lastLineAt = match.at;
       const event = log.sessions.weigh(match);
       if (event !== null) this.#events.push(event);

@@ -20,6 +20,8 @@ export class LineClock {
   /** The minute read last, as `((month * 32 + day) * 24 + hour) * 60 + minute`, and its instant. */
   #minuteKey = -1;
   #minuteAt = Number.NaN;
+  /** The second that an RFC 3339 stamp named last: its text up to the fraction, its zone, its instant. */
+  #second: { readonly text: string; readonly zone: string; readonly at: number } | null = null;
 
   constructor(referenceAt: number) {
     this.#latestAt = referenceAt + DAY_MS;
@@ -37,7 +39,27 @@ export class LineClock {
   /** Instant, milliseconds, of the stamp `text[from, to)`; NaN when it is none. */
   parse(text: string, from = 0, to = text.length): number {
     const first = text.charCodeAt(from);
-    return first >= 48 && first <= 57 ? parseRfc3339(text, from, to) : this.#traditional(text, from, to);
+    return first >= 48 && first <= 57 ? this.#rfc3339(text, from, to) : this.#traditional(text, from, to);
+  }
+
+  /** Most stamps differ from the one before in nothing but their fraction of a second. */
+  #rfc3339(text: string, from: number, to: number): number {
+    const known = this.#second;
+    if (
+      known !== null &&
+      text.startsWith(known.text, from) &&
+      text.startsWith(known.zone, to - known.zone.length) &&
+      text.charCodeAt(from + known.text.length) === 46
+    ) {
+      const fractionMs = thousandths(text, from + known.text.length + 1, to - known.zone.length);
+      if (!Number.isNaN(fractionMs)) return known.at + fractionMs;
+    }
+    const at = parseRfc3339(text, from, to);
+    const zone = /(?:[zZ]|[+-][\d:]+)?$/.exec(text.slice(from + 19, to))?.[0] ?? '';
+    this.#second = Number.isNaN(at)
+      ? null
+      : { text: text.slice(from, from + 19), zone, at: Math.floor(at / 1_000) * 1_000 };
+    return at;
   }
 
   /** `Nov 25 01:12:15`, `Nov  5 01:12:15`. */
@@ -121,6 +143,19 @@ function parseRfc3339(text: string, from: number, to: number): number {
   if (position === to) return new Date(year, month, day, hour, minute, second, wholeMs).getTime();
   const offsetMs = zoneOffset(text, position, to);
   return Date.UTC(year, month, day, hour, minute, second, wholeMs) - offsetMs;
+}
+
+/** Milliseconds of the decimals `text[from, to)`; NaN when there are none, or something else. */
+function thousandths(text: string, from: number, to: number): number {
+  let ms = 0;
+  for (let at = from; at < to; at++) {
+    const value = digit(text, at);
+    if (Number.isNaN(value)) return Number.NaN;
+    if (at < from + 3) ms = ms * 10 + value;
+  }
+  if (to <= from) return Number.NaN;
+  for (let missing = to - from; missing < 3; missing++) ms *= 10;
+  return ms;
 }
 
 /** `Z`, `+01:00`, `-0330`, `+01`; NaN for anything else. */

@@ -16,63 +16,68 @@ export class LineHeader {
   processEnd = 0;
   messageStart = 0;
 
-  /** Finds the parts of `text[from, to)`; false when it has no such header. */
-  read(text: string, from: number, to: number): boolean {
+  /** Finds the parts of `bytes[from, to)`; false when it has no such header. */
+  read(bytes: Uint8Array, from: number, to: number): boolean {
     let at = from;
     // A machine that lost power may leave NUL bytes before the first line after it.
-    while (at < to && text.charCodeAt(at) === 0) at++;
-    if (text.charCodeAt(at) === 60) {
-      at = priorityEnd(text, at);
+    while (at < to && bytes[at] === 0) at++;
+    if (byteAt(bytes, at) === 60) {
+      at = priorityEnd(bytes, at);
       if (at < 0) return false;
     }
     this.stampStart = at;
-    const first = text.charCodeAt(at);
+    const first = byteAt(bytes, at);
     if (first >= 48 && first <= 57) {
-      at = wordEnd(text, text.charCodeAt(at + 10) === 32 ? at + 11 : at, to);
+      at = wordEnd(bytes, byteAt(bytes, at + 10) === 32 ? at + 11 : at, to);
       if (at < 0) return false;
     } else {
       at += 15;
-      if (at >= to || text.charCodeAt(at) !== 32) return false;
+      if (at >= to || byteAt(bytes, at) !== 32) return false;
     }
     this.stampEnd = at;
     const host = at + 1;
-    at = wordEnd(text, host, to);
+    at = wordEnd(bytes, host, to);
     if (at <= host) return false;
 
     this.programStart = ++at;
     let hash = 0;
     for (; at < to; at++) {
-      const code = text.charCodeAt(at);
+      const code = byteAt(bytes, at);
       if (!isTag(code)) break;
       hash = (hash * 31 + code) | 0;
     }
     if (at === this.programStart) return false;
     this.programEnd = at;
     this.programHash = hash;
-    if (text.charCodeAt(at) === 91) {
+    if (byteAt(bytes, at) === 91) {
       const pid = ++at;
-      while (at < to && isDigit(text.charCodeAt(at))) at++;
-      if (at === pid || text.charCodeAt(at) !== 93) return false;
+      while (at < to && isDigit(byteAt(bytes, at))) at++;
+      if (at === pid || byteAt(bytes, at) !== 93) return false;
       at++;
     }
     this.processEnd = at;
     this.messageStart = at + 2;
-    return this.messageStart < to && text.charCodeAt(at) === 58 && text.charCodeAt(at + 1) === 32;
+    return this.messageStart < to && byteAt(bytes, at) === 58 && byteAt(bytes, at + 1) === 32;
   }
 }
 
 /** Behind `<PRI>`, or -1. */
-function priorityEnd(text: string, from: number): number {
+function priorityEnd(bytes: Uint8Array, from: number): number {
   let at = from + 1;
-  while (at < from + 4 && isDigit(text.charCodeAt(at))) at++;
-  return at > from + 1 && text.charCodeAt(at) === 62 ? at + 1 : -1;
+  while (at < from + 4 && isDigit(byteAt(bytes, at))) at++;
+  return at > from + 1 && byteAt(bytes, at) === 62 ? at + 1 : -1;
 }
 
 /** Index of the space behind the word, or -1. */
-function wordEnd(text: string, from: number, to: number): number {
+function wordEnd(bytes: Uint8Array, from: number, to: number): number {
   const limit = Math.min(to, from + MAX_WORD);
-  for (let at = from; at < limit; at++) if (text.charCodeAt(at) === 32) return at;
+  for (let at = from; at < limit; at++) if (byteAt(bytes, at) === 32) return at;
   return -1;
+}
+
+/** Behind the last byte there is nothing, which no test below takes for a character. */
+function byteAt(bytes: Uint8Array, index: number): number {
+  return bytes[index] ?? 0;
 }
 
 function isDigit(code: number): boolean {

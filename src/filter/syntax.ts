@@ -11,7 +11,7 @@ export type Node =
   | { readonly type: 'sequence'; readonly items: readonly Node[] }
   | { readonly type: 'choice'; readonly options: readonly Node[] }
   | { readonly type: 'repeat'; readonly item: Node; readonly min: number; readonly max: number }
-  | { readonly type: 'look'; readonly item: Node }
+  | { readonly type: 'look'; readonly item: Node; readonly negative: boolean }
   | { readonly type: 'end' }
   | { readonly type: 'boundary' };
 
@@ -116,14 +116,14 @@ class Parser {
     const rest = this.#text.slice(this.#at);
     if (/^\(\?<[=!]/.test(rest)) throw new PatternError('holds a look-behind');
     const name = /^\(\?<(\w+)>/.exec(rest)?.[1];
-    const look = /^\(\?[=!]/.test(rest);
+    const look = /^\(\?[=!]/.exec(rest)?.[0];
     if (name !== undefined) {
       if (name !== 'times') throw new PatternError(`names a group "${name}": only "times" has a meaning`);
       if (this.times) throw new PatternError('names two groups "times"');
       this.times = true;
       this.#at += '(?<times>'.length;
       this.source += '(';
-    } else if (look) {
+    } else if (look !== undefined) {
       this.#take(3);
     } else {
       this.#at += rest.startsWith('(?:') ? 3 : 1;
@@ -131,7 +131,7 @@ class Parser {
     }
     const item = this.choice();
     this.#take();
-    return look ? { type: 'look', item } : item;
+    return look === undefined ? item : { type: 'look', item, negative: look === '(?!' };
   }
 
   #escape(): Node {

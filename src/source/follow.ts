@@ -150,7 +150,7 @@ class FollowedLog implements Source {
     if (this.#options.start === 'beginning' || !(file instanceof PlainLogFile)) return 'again';
     file.seekEnd();
     // Says where counting starts, so that a restart before the first line does not start at a later end.
-    return this.#chunk(file, { text: '', bytes: 0 });
+    return this.#chunk(file, { data: Buffer.alloc(0), bytes: 0 });
   }
 
   /** Opens the file of a position, wherever rotation has put it. */
@@ -247,7 +247,7 @@ class FollowedLog implements Source {
         const { changedAt: writtenAt, unreadBytes } = late.file;
         return {
           log: this.#log,
-          text: lines.text,
+          lines: lines.data,
           position: this.#position,
           writtenAt,
           lagBytes: unreadBytes + this.#bytesBehind,
@@ -348,7 +348,7 @@ class FollowedLog implements Source {
     const file = this.#open(member);
     if (typeof file === 'string') return file;
     let lines = await this.#take(file);
-    while (lines?.text === '') lines = await this.#take(file);
+    while (lines?.data.length === 0) lines = await this.#take(file);
     if (lines === null && !isLast && isQuiet(file)) lines = file.finish();
     if (lines !== null) return { file, lines };
     file.close();
@@ -378,13 +378,13 @@ class FollowedLog implements Source {
     }
   }
 
-  #chunk(file: LogFile, { text, bytes }: Lines): Chunk | Pause {
+  #chunk(file: LogFile, { data, bytes }: Lines): Chunk | Pause {
     this.#position = file.position;
-    if (text === '' && bytes > 0) return 'again';
+    if (data.length === 0 && bytes > 0) return 'again';
     this.#told.clear();
     return {
       log: this.#log,
-      text,
+      lines: data,
       position: this.#position,
       writtenAt: file.changedAt,
       lagBytes: file.unreadBytes + this.#bytesBehind,

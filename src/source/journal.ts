@@ -137,7 +137,8 @@ class Journal implements Source {
   #chunk(text: string, { cursor, writtenAt }: Entry, lagBytes: number): Chunk {
     this.#cursor = cursor;
     this.#told.clear();
-    return { log: JOURNAL, text, position: { kind: 'journal', cursor }, writtenAt, lagBytes };
+    const lines = Buffer.from(text, 'latin1');
+    return { log: JOURNAL, lines, position: { kind: 'journal', cursor }, writtenAt, lagBytes };
   }
 
   /** True for the entry that the cursor names. When another one comes first, that one is gone. */

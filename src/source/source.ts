@@ -9,11 +9,11 @@ export interface Chunk {
   /** The log as configured: an absolute path, or `journal`. */
   readonly log: string;
   /**
-   * Whole lines, each ended by `\n`, bytes as latin-1 (one char a byte), at most about 64 KiB, or one longer line.
-   * NUL bytes and `\r` before `\n` are still in it. Lines over 1 MiB are cut to their first 8 KiB.
+   * Whole lines as bytes, each ended by `\n`, at most about 64 KiB, or one longer line; overwritten once the next chunk
+   * is asked for. NUL bytes and `\r` before `\n` are still in it. Lines over 1 MiB are cut to their first 8 KiB.
    * Empty when only the position is told: where the counting of a log never seen before starts.
    */
-  readonly text: string;
+  readonly lines: Buffer;
   /** Everything up to here is in this chunk or an earlier one of the same log. */
   readonly position: Position;
   /** Reference for time stamps without a year: the file's last change, milliseconds. */

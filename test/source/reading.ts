@@ -20,8 +20,11 @@ export interface ReadingOptions {
   readonly once?: boolean;
 }
 
+/** A chunk with its lines as latin-1 text, which outlives the reading of the next one. */
+export type KeptChunk = Omit<Chunk, 'lines'> & { readonly text: string };
+
 export class Reading {
-  readonly chunks: Chunk[] = [];
+  readonly chunks: KeptChunk[] = [];
   readonly notices: SourceNotice[] = [];
   readonly source: Source;
   readonly done: Promise<void>;
@@ -68,14 +71,15 @@ export class Reading {
   }
 
   async #read(): Promise<void> {
-    for await (const chunk of this.source.chunks()) {
-      this.chunks.push(chunk);
-      this.lineCount += chunk.text.split('\n').length - 1;
+    for await (const { lines, ...chunk } of this.source.chunks()) {
+      const text = lines.toString('latin1');
+      this.chunks.push({ ...chunk, text });
+      this.lineCount += text.split('\n').length - 1;
     }
   }
 }
 
-export function positionsAfter(chunks: readonly Chunk[]): Map<string, Position> {
+export function positionsAfter(chunks: readonly KeptChunk[]): Map<string, Position> {
   return new Map(chunks.map(({ log, position }) => [log, JSON.parse(JSON.stringify(position)) as Position]));
 }
 
