@@ -3,6 +3,8 @@
 const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
 const MINUTE_MS = 60_000;
+/** `2026-11-25T01:15:` */
+const MINUTE_CHARS = 17;
 /** How far back a log may jump and still be the same pass of an hour that the end of summer time repeats. */
 const DISORDER_MS = 5 * MINUTE_MS;
 /** Feb 29 of a log this old is still found. */
@@ -20,8 +22,8 @@ export class LineClock {
   /** The minute read last, as `((month * 32 + day) * 24 + hour) * 60 + minute`, and its instant. */
   #minuteKey = -1;
   #minuteAt = Number.NaN;
-  /** The second that an RFC 3339 stamp named last: its text up to the fraction, its zone, its instant. */
-  #second: { readonly text: string; readonly zone: string; readonly at: number } | null = null;
+  /** The minute of the last RFC 3339 stamp: its text, the zone behind the seconds, its instant. */
+  #minute3339: { readonly text: string; readonly zone: string; readonly at: number } | null = null;
 
   constructor(referenceAt: number) {
     this.#latestAt = referenceAt + DAY_MS;
@@ -42,23 +44,28 @@ export class LineClock {
     return first >= 48 && first <= 57 ? this.#rfc3339(text, from, to) : this.#traditional(text, from, to);
   }
 
-  /** Most stamps differ from the one before in nothing but their fraction of a second. */
+  /** Most stamps lie in the same minute as the one before, and differ only behind it. */
   #rfc3339(text: string, from: number, to: number): number {
-    const known = this.#second;
-    if (
-      known !== null &&
-      text.startsWith(known.text, from) &&
-      text.startsWith(known.zone, to - known.zone.length) &&
-      text.charCodeAt(from + known.text.length) === 46
-    ) {
-      const fractionMs = thousandths(text, from + known.text.length + 1, to - known.zone.length);
-      if (!Number.isNaN(fractionMs)) return known.at + fractionMs;
+    const known = this.#minute3339;
+    if (known !== null && text.startsWith(known.text, from) && text.startsWith(known.zone, to - known.zone.length)) {
+      const second = twoDigits(text, from + MINUTE_CHARS);
+      const mark = from + MINUTE_CHARS + 2;
+      const end = to - known.zone.length;
+      const fractionMs =
+        mark === end ? 0 : text.charCodeAt(mark) === 46 ? thousandths(text, mark + 1, end) : Number.NaN;
+      const at = known.at + second * 1_000 + fractionMs;
+      if (second <= 60 && !Number.isNaN(at)) return at;
     }
     const at = parseRfc3339(text, from, to);
-    const zone = /(?:[zZ]|[+-][\d:]+)?$/.exec(text.slice(from + 19, to))?.[0] ?? '';
-    this.#second = Number.isNaN(at)
+    const zone = /(?:[zZ]|[+-][\d:]+)?$/.exec(text.slice(from + MINUTE_CHARS, to))?.[0] ?? '';
+    const minuteAt = parseRfc3339(
+      `${text.slice(from, from + MINUTE_CHARS)}00${zone}`,
+      0,
+      MINUTE_CHARS + 2 + zone.length,
+    );
+    this.#minute3339 = Number.isNaN(minuteAt)
       ? null
-      : { text: text.slice(from, from + 19), zone, at: Math.floor(at / 1_000) * 1_000 };
+      : { text: text.slice(from, from + MINUTE_CHARS), zone, at: minuteAt };
     return at;
   }
 

@@ -68,6 +68,17 @@ const probe = (count: number, part: Partial<LogEvent> = {}): LogEvent[] =>
   Array.from({ length: count }, (_, index) => event({ at: AT + index * 6_000, ...part }));
 
 describe('a ban', () => {
+  it('that is over by the clock still held at the time of a line that is read later', () => {
+    const bench = new Bench();
+    bench.judge(probe(5));
+    bench.keep(bench.policy.settle(['203.0.113.9'], bench.states, AT + DAY));
+    expect(bench.of('203.0.113.9').releases).toMatchObject([{ how: 'expired', at: AT + HOUR + 24_000 }]);
+    const during = { at: AT + 10 * MINUTE };
+    expect(bench.judge([...probe(5, during), event({ ...during, kind: 'refused', points: 0.2 })]).changes).toEqual([]);
+    expect(bench.of('203.0.113.9').releases).toMatchObject([{ ban: { refused: 1 } }]);
+    expect(bench.policy.scoreAt(bench.of('203.0.113.9'), AT + 10 * MINUTE)).toBeCloseTo(0.7, 9);
+  });
+
   it('never comes of a mistyped address', () => {
     const bench = new Bench();
     bench.judge(probe(2));
@@ -367,6 +378,27 @@ describe('replay', () => {
         for (const bench of [replayed, lived])
           bench.keep(bench.policy.settle([...bench.states.keys()], bench.states, end));
         expect(new Map([...lived.states].sort())).toEqual(new Map([...replayed.states].sort()));
+      }),
+    );
+  });
+
+  it('equals catching up with it: ends that the clock has passed long before their lines are read change nothing', () => {
+    fc.assert(
+      fc.property(ordered, fc.array(fc.boolean(), { minLength: 40, maxLength: 40 }), (spread, settlings) => {
+        const end = AT + 400 * DAY;
+        // As close together as in a probe, so that many of them fall into bans.
+        const events = spread.map((one) => ({ ...one, at: AT + (one.at - AT) / 200 }));
+        const inOneGo = new Bench();
+        inOneGo.judge(events);
+        const caughtUp = new Bench();
+        for (const [index, one] of events.entries()) {
+          caughtUp.judge([one]);
+          if (settlings[index % settlings.length])
+            caughtUp.keep(caughtUp.policy.settle([...caughtUp.states.keys()], caughtUp.states, end));
+        }
+        for (const bench of [inOneGo, caughtUp])
+          bench.keep(bench.policy.settle([...bench.states.keys()], bench.states, end));
+        expect(new Map([...caughtUp.states].sort())).toEqual(new Map([...inOneGo.states].sort()));
       }),
     );
   });
