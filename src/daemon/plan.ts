@@ -29,7 +29,7 @@ export async function makePlan(
   config: Config,
   options: { readonly once: boolean; readonly logger: Logger },
 ): Promise<Plan> {
-  const rules = loadRules(packagedFilters(), config.log.filters);
+  const rules = loadRules(packagedFilters(), config.log.filters, 'own');
   const filter = Filter.compile(rules, { points: config.points, reply: config.postfix.reply });
   const files = logFiles(config);
   for (const file of files) checkLog(file, options.once);

@@ -66,7 +66,10 @@ class Openings {
     const opening = new Opening(pattern, weighed);
     this.#all.push(opening);
     const first = firstOf({ type: 'sequence', items: [pattern.head.node, pattern.address.node] });
-    for (const [code, openings] of this.#byFirst.entries()) if ((first >> BigInt(code)) & 1n) openings.push(opening);
+    // The lowest character is the last bit.
+    for (const [fromEnd, bit] of [...first.toString(2)].reverse().entries()) {
+      if (bit === '1') this.#byFirst[fromEnd]?.push(opening);
+    }
   }
 
   find(line: Line, start: number, end: number): Finding | null {

@@ -49,11 +49,15 @@ interface Place {
   readonly allowedWhy: string | null;
 }
 
+const NOWHERE: Place = { subject: '', network: null, allowedWhy: null };
+
 export class Policy {
   readonly settings: PolicySettings;
   readonly allowlist: Allowlist;
   /** The addresses judged last: most events are about few of them. */
   readonly #places = new Map<string, Place>();
+  #lastIp = '';
+  #lastPlace: Place = NOWHERE;
 
   constructor(settings: PolicySettings, allowlist: Allowlist) {
     this.settings = settings;
@@ -255,8 +259,13 @@ export class Policy {
   }
 
   #place(ip: string): Place {
+    if (ip === this.#lastIp) return this.#lastPlace;
     const known = this.#places.get(ip);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.#lastIp = ip;
+      this.#lastPlace = known;
+      return known;
+    }
     if (this.#places.size >= MAX_PLACES) this.#places.clear();
     const subject = subjectOf(ip, this.settings.ipv6Prefix);
     const place = { subject, network: networkOf(subject), allowedWhy: this.allowlist.why(ip, null) };
@@ -278,6 +287,8 @@ class Docket {
   readonly #drafts = new Map<string, Draft>();
   readonly #evidence = new Map<string, Evidence[]>();
   readonly #changes: Change[] = [];
+  /** Copies of bans in which refusals are counted. */
+  readonly #counted = new Map<Ban, { -readonly [Key in keyof Ban]: Ban[Key] }>();
 
   constructor(states: ReadonlyMap<string, SubjectState>, settings: PolicySettings) {
     this.#states = states;
@@ -303,12 +314,14 @@ class Docket {
    */
   isBannedAt(subject: string, at: number): boolean {
     const { ban, releases } = this.state(subject);
-    return ban !== null || releases.some((release) => isExpiredBanOf(release, at));
+    return ban !== null || expiredBanOf(releases, at) !== -1;
   }
 
   release(subject: string, at: number, how: ReleaseHow): void {
     const { ban, releases } = this.state(subject);
     if (ban === null) return;
+    // What others hear of stays as it is now.
+    this.#counted.delete(ban);
     const release = { at, how, ban };
     this.change(subject, { ban: null, releases: [release, ...releases].slice(0, MAX_RELEASES) });
     this.#changes.push({ type: 'release', at, release });
@@ -337,16 +350,16 @@ class Docket {
   }
 
   countRefusal(subject: string, at: number): void {
-    const { ban, releases } = this.state(subject);
-    if (ban !== null) {
-      this.change(subject, { ban: { ...ban, refused: ban.refused + 1 } });
-      return;
-    }
-    const past = releases.findIndex((release) => isExpiredBanOf(release, at));
-    const counted = releases.map((release, index) =>
-      index === past ? { ...release, ban: { ...release.ban, refused: release.ban.refused + 1 } } : release,
-    );
-    this.change(subject, { releases: counted });
+    const draft = this.#draft(subject);
+    const past = draft.ban === null ? expiredBanOf(draft.releases, at) : -1;
+    const ban = draft.ban ?? draft.releases[past]?.ban;
+    if (ban === undefined) return;
+    const counted = this.#counted.get(ban) ?? { ...ban };
+    counted.refused++;
+    if (counted === ban) return;
+    this.#counted.set(counted, counted);
+    if (draft.ban !== null) draft.ban = counted;
+    else draft.releases = draft.releases.map((one, index) => (index === past ? { ...one, ban: counted } : one));
   }
 
   offend(subject: string, event: LogEvent, at: number, points: number): void {
@@ -398,8 +411,13 @@ class Docket {
   }
 }
 
-function isExpiredBanOf({ how, ban }: Release, at: number): boolean {
-  return how === 'expired' && ban.since <= at && at < ban.until;
+/** Index of the release of a ban that ended by itself and held at `at`, or -1. */
+function expiredBanOf(releases: readonly Release[], at: number): number {
+  if (releases.length === 0) return -1;
+  for (const [index, { how, ban }] of releases.entries()) {
+    if (how === 'expired' && ban.since <= at && at < ban.until) return index;
+  }
+  return -1;
 }
 
 export const UNKNOWN: SubjectState = {

@@ -38,16 +38,8 @@ export class Sessions {
     const session = this.#of(match);
     const points = this.#points(match, session);
     if (match.closes) this.#byProcess.delete(match.process);
-    if (match.kind === 'closed') return null;
-    return {
-      kind: match.kind,
-      rule: match.rule,
-      ip: match.ip,
-      at: match.at,
-      host: match.host,
-      points,
-      line: match.line,
-    };
+    if (!isEvent(match)) return null;
+    return points === match.points ? match : { ...match, points };
   }
 
   carry(): SessionsCarry {
@@ -74,17 +66,27 @@ export class Sessions {
   }
 
   #remember(match: Match, session: Session | undefined, offenses: number, refusals: number): void {
-    const updated = session ?? { ip: match.ip, offenses: 0, refusals: 0, at: match.at };
+    const updated = session ?? this.#begin(match);
     updated.offenses += offenses;
     updated.refusals += refusals;
     updated.at = Math.max(updated.at, match.at);
-    // Deleting first keeps the map in order of last use, so that its first key is the oldest.
-    this.#byProcess.delete(match.process);
-    this.#byProcess.set(match.process, updated);
-    if (this.#byProcess.size <= MAX_SESSIONS) return;
-    for (const oldest of this.#byProcess.keys()) {
-      this.#byProcess.delete(oldest);
-      break;
-    }
   }
+
+  #begin({ process, ip, at }: Match): Session {
+    const session = { ip, offenses: 0, refusals: 0, at };
+    // Deleting first keeps the map in the order in which sessions began, so that its first key is the oldest.
+    this.#byProcess.delete(process);
+    this.#byProcess.set(process, session);
+    if (this.#byProcess.size > MAX_SESSIONS) {
+      for (const oldest of this.#byProcess.keys()) {
+        this.#byProcess.delete(oldest);
+        break;
+      }
+    }
+    return session;
+  }
+}
+
+function isEvent(match: Match): match is Match & LogEvent {
+  return match.kind !== 'closed';
 }
