@@ -70,6 +70,8 @@ class FollowedLog implements Source {
   /** Without a file: what last changed before was counted, milliseconds. */
   #countedUntil = Date.now();
   #position: FilePosition | null = null;
+  /** In this life. */
+  #hasRead = false;
   readonly #lingering: Lingering[] = [];
   /** Bytes in files newer than the one being read. */
   #bytesBehind = 0;
@@ -164,6 +166,8 @@ class FollowedLog implements Source {
     this.#sought = null;
     this.#exhausted = '';
     this.#file = file;
+    if (this.#position === null) this.#reopenLate(position);
+    this.#position = file?.position ?? position;
     if (file === null) {
       this.#countedUntil = position.changedAt ?? Number.POSITIVE_INFINITY;
       const since = position.changedAt === undefined ? '' : ` after ${new Date(position.changedAt).toISOString()}`;
@@ -176,22 +180,46 @@ class FollowedLog implements Source {
   }
 
   #locate(position: FilePosition): LogFile | null {
+    const found = this.#search(position, (members) => members);
     const members = this.#family();
-    this.#bytesBehind = 0;
-    const found = this.#resume(members, position);
-    if (found !== null) {
-      const index = members.findIndex((member) => isSame(member, found));
-      this.#bytesBehind = sizeOf(members.slice(index + 1));
-      return found;
+    const index = found === null ? -1 : members.findIndex((member) => isSame(member, found));
+    this.#bytesBehind = index === -1 ? 0 : sizeOf(members.slice(index + 1));
+    return found;
+  }
+
+  /** Opens the files left behind in an earlier life; they are older than the one that was being read. */
+  #reopenLate({ late = [] }: FilePosition): void {
+    const current = this.#file;
+    const olderOf = (members: readonly Member[]) => {
+      const index = current === null ? -1 : members.findIndex((member) => isSame(member, current));
+      return members.slice(0, index === -1 ? undefined : index).filter(({ isLive }) => !isLive);
+    };
+    for (const counted of late) {
+      try {
+        const file = this.#search({ kind: 'file', ...counted }, olderOf);
+        if (file !== null) this.#lingering.push({ file, until: performance.now() + LINGER_MS });
+      } catch (error) {
+        // It must not keep the log itself from being read.
+        this.#tell(
+          'warn',
+          `${this.#log}: a file left earlier can't be read (${reasonOf(error)}); lines still appended to it are not counted`,
+        );
+      }
     }
+  }
+
+  /** Opens the position's file, under whatever name, among what `choose` leaves of the family. */
+  #search(position: FilePosition, choose: (members: readonly Member[]) => readonly Member[]): LogFile | null {
+    const found = this.#resume(choose(this.#family()), position);
+    if (found !== null) return found;
     for (const folder of oldFoldersOf(this.#log)) {
-      const file = this.#resume(familyOf(this.#log, folder), position);
+      const file = this.#resume(choose(familyOf(this.#log, folder)), position);
       if (file === null) continue;
       this.#oldFolder = folder;
       return file;
     }
     const renamed = findByInode(this.#log, position.file);
-    return this.#resume([...(renamed === null ? [] : [renamed]), ...findLookalikes(this.#log)], position);
+    return this.#resume(choose([...(renamed === null ? [] : [renamed]), ...findLookalikes(this.#log)]), position);
   }
 
   /** The first of `members` that has the position's file, the surest first. */
@@ -239,23 +267,34 @@ class FollowedLog implements Source {
     return 'again';
   }
 
-  /** Lines that a writer still appends to a file already left: they belong before our position, which stays. */
+  /** Lines that a writer still appends to a file already left. */
   async #takeLate(): Promise<Chunk | null> {
     for (const late of [...this.#lingering]) {
-      const lines = performance.now() < late.until ? await this.#take(late.file) : null;
-      if (lines !== null && this.#position !== null) {
-        const { changedAt: writtenAt, unreadBytes } = late.file;
-        return {
-          log: this.#log,
-          text: lines.text,
-          position: this.#position,
-          writtenAt,
-          lagBytes: unreadBytes + this.#bytesBehind,
-        };
-      }
-      if (performance.now() >= late.until || late.file.isTruncated) this.#letGo(late);
+      const { file } = late;
+      const lines = await this.#take(file);
+      if (lines !== null) return this.#lateChunk(file, lines);
+      if (performance.now() < late.until && !file.isTruncated && file instanceof PlainLogFile) continue;
+      const rest = file.isTruncated ? null : file.finish();
+      if (rest !== null) return this.#lateChunk(file, rest);
+      this.#letGo(late);
     }
     return null;
+  }
+
+  #lateChunk({ changedAt: writtenAt, unreadBytes }: LogFile, { text }: Lines): Chunk | null {
+    const position = this.#whole();
+    if (position === null) return null;
+    return { log: this.#log, text, position, writtenAt, lagBytes: unreadBytes + this.#bytesBehind };
+  }
+
+  /** How far all is counted: the file being read, and those left for it. */
+  #whole(): FilePosition | null {
+    if (this.#position === null) return null;
+    const { late: _, ...position } = this.#position;
+    const late = this.#lingering
+      .map(({ file: { position: counted } }) => counted)
+      .map(({ kind: _kind, ...one }) => one);
+    return late.length === 0 ? position : { ...position, late };
   }
 
   /** At the end of a file: goes over to the next one when there is one with something in it. */
@@ -330,7 +369,7 @@ class FollowedLog implements Source {
         ? // Its own place among them is unknown: newer is what changed since. At the same instant, rather newer than lost.
           family.filter(({ isLive, changedAt }) => isLive || changedAt >= countedUntil)
         : family.slice(index + 1);
-    return newer.filter(({ size }) => size > 0);
+    return newer.filter((member) => member.size > 0 && !this.#lingering.some(({ file: late }) => isSame(late, member)));
   }
 
   /** The next file with its first lines; null when it has none to give. */
@@ -380,12 +419,13 @@ class FollowedLog implements Source {
 
   #chunk(file: LogFile, { text, bytes }: Lines): Chunk | Pause {
     this.#position = file.position;
+    this.#hasRead = true;
     if (text === '' && bytes > 0) return 'again';
     this.#told.clear();
     return {
       log: this.#log,
       text,
-      position: this.#position,
+      position: this.#whole() ?? this.#position,
       writtenAt: file.changedAt,
       lagBytes: file.unreadBytes + this.#bytesBehind,
     };
@@ -416,7 +456,7 @@ class FollowedLog implements Source {
     this.#missingSince ??= performance.now();
     if (stats !== undefined) {
       this.#tell('error', `${this.#log}: no regular file any more; reading goes on when it is one again`);
-    } else if (this.#position === null || performance.now() - this.#missingSince > MISSING_MS) {
+    } else if (!this.#hasRead || performance.now() - this.#missingSince > MISSING_MS) {
       this.#tell('warn', `${this.#log}: no such file; it is read from its beginning as soon as it is there`);
     }
     return null;

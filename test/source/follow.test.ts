@@ -247,6 +247,67 @@ describe('a log rotated by renaming', () => {
     expect((await readOnce([log], reading.positions)).lines).toEqual([]);
   });
 
+  describe('when a second writer appends to a file already left, and reading starts anew', () => {
+    /** Reads two lines of the old file and two of the new one; the second writer still has the old one open. */
+    async function leftBehind() {
+      write(2);
+      const writer = openSync(log, 'a');
+      const reading = Reading.files([log]);
+      await reading.untilLines(2);
+      rotate();
+      write(2);
+      await reading.untilLines(4);
+      const late = () => {
+        const text = line();
+        writeSync(writer, `${text}\n`);
+        return text;
+      };
+      return { reading, late, writer };
+    }
+
+    it('reads what came while nobody read', async () => {
+      const { reading, late, writer } = await leftBehind();
+      await reading.stop();
+      const lines = [late(), late()];
+      closeSync(writer);
+      const [newer] = write(1);
+      const next = await readOnce([log], reading.positions);
+      expect(next.lines.sort()).toEqual([...lines, newer].sort());
+      expect((await readOnce([log], next.positions)).lines).toEqual([]);
+      expect(next.warnings).toEqual([]);
+    });
+
+    it('reads it from a file renamed and compressed since', async () => {
+      const { reading, late, writer } = await leftBehind();
+      const seen = late();
+      await reading.untilLines(5);
+      await reading.stop();
+      const lines = [late(), late()];
+      closeSync(writer);
+      rotate();
+      compress(`${log}.2`);
+      lines.push(...write(3));
+      const next = await readOnce([log], reading.positions);
+      expect(reading.lines).toContain(seen);
+      expect(next.lines.sort()).toEqual(lines.sort());
+      expect((await readOnce([log], next.positions)).lines).toEqual([]);
+    });
+
+    it('reads nothing twice that was taken from it, and goes on with it', async () => {
+      const { reading, late, writer } = await leftBehind();
+      late();
+      await reading.untilLines(5);
+      await reading.stop();
+      const next = Reading.files([log], { positions: reading.positions });
+      await sleep(200);
+      const lines = [late(), ...write(1), late()];
+      closeSync(writer);
+      expect((await next.untilLines(3)).sort()).toEqual(lines.sort());
+      await next.stop();
+      expect((await readOnce([log], next.positions)).lines).toEqual([]);
+    });
+  });
+
   it('counts an unfinished last line once the file is left, since it grows no more', async () => {
     append('one');
     appendFileSync(log, 'cut by a crash');

@@ -52,6 +52,7 @@ export async function runSchedule(chance: Random, tally: Tally): Promise<void> {
     tally.add('subjects with doubled lines', doubled.length);
     tally.add('lines that their writer lost', writersLosses);
     tally.add('lines', schedule.lines.all.length);
+    if (process.env['STORY'] !== undefined) console.info(schedule.story);
     if (lost.length + doubled.length + wrong.length > 0) throw new Error(describe(verdict));
   } catch (error) {
     throw new Error(`${error instanceof Error ? error.message : error}\n${schedule.story}`, { cause: error });
@@ -91,6 +92,7 @@ class Schedule {
   readonly #lives: RunningDaemon[] = [];
   readonly #done: string[] = [];
   #daemon: RunningDaemon | null = null;
+  readonly #startedAt = performance.now();
   #isFrozen = false;
 
   static async open(folder: string, redis: LabRedis | null, chance: Random, tally: Tally): Promise<Schedule> {
@@ -145,7 +147,7 @@ class Schedule {
     this.#host.write([this.lines.offense()]);
     this.#start();
     await this.#until('the first line is counted', async () => (await this.#position()) !== null);
-    for (let step = this.#chance.between(8, 20); step > 0; step--) {
+    for (let step = this.#chance.between(5, 12); step > 0; step--) {
       await this.#write();
       await this.#disturb();
     }
@@ -386,7 +388,7 @@ class Schedule {
   }
 
   #did(what: string): void {
-    this.#done.push(`  ${what}`);
+    this.#done.push(`  ${Math.round(performance.now() - this.#startedAt)} ms: ${what}`);
   }
 }
 
