@@ -204,8 +204,8 @@ export class Policy {
       this.#guard(docket, network, at);
       return;
     }
-    const inNetworkBan = network !== null && docket.state(network).ban !== null;
-    const ownBan = docket.state(subject).ban !== null;
+    const inNetworkBan = network !== null && docket.wasBanned(network, at);
+    const ownBan = docket.wasBanned(subject, at);
     const duringBan = ownBan || inNetworkBan;
     if (duringBan && (event.kind === 'refused' || this.settings.dryRun)) {
       docket.countRefusal(ownBan || network === null ? subject : network);
@@ -246,7 +246,7 @@ export class Policy {
     if (network === null) return;
     const state = docket.state(network);
     docket.put(network, { ...state, guardedAt: Math.max(state.guardedAt ?? at, at) });
-    if (state.ban !== null) docket.release(network, at, 'allowed');
+    if (docket.wasBanned(network, at)) docket.release(network, at, 'allowed');
   }
 
   #recent(seenAt: number | null, at: number): boolean {
@@ -283,7 +283,13 @@ class Docket {
 
   release(subject: string, at: number, how: ReleaseHow): void {
     const state = this.state(subject);
-    if (state.ban === null) return;
+    const [last, ...earlier] = state.releases;
+    if (state.ban === null) {
+      // It is known by now that this ban ran to its end; the line that ended it sooner was read late.
+      if (last?.how === 'expired' && at < last.at)
+        this.put(subject, { ...state, releases: [{ ...last, at, how }, ...earlier] });
+      return;
+    }
     const release = { at, how, ban: state.ban };
     this.put(subject, { ...state, ban: null, releases: [release, ...state.releases].slice(0, MAX_RELEASES) });
     this.#changes.push({ type: 'release', at, release });
@@ -310,9 +316,20 @@ class Docket {
     this.release(subject, at, 'allowed');
   }
 
+  /** Also by a ban whose end, later than this event, was recorded before the event's line was read. */
+  wasBanned(subject: string, at: number): boolean {
+    const { ban, releases } = this.state(subject);
+    return ban !== null || (releases[0]?.how === 'expired' && at < releases[0].at);
+  }
+
+  /** Of the ban that holds, or of the one that ended last. */
   countRefusal(subject: string): void {
     const state = this.state(subject);
-    if (state.ban !== null) this.put(subject, { ...state, ban: { ...state.ban, refused: state.ban.refused + 1 } });
+    const more = (ban: Ban): Ban => ({ ...ban, refused: ban.refused + 1 });
+    const [last, ...earlier] = state.releases;
+    if (state.ban !== null) this.put(subject, { ...state, ban: more(state.ban) });
+    else if (last !== undefined)
+      this.put(subject, { ...state, releases: [{ ...last, ban: more(last.ban) }, ...earlier] });
   }
 
   offend(subject: string, event: LogEvent, at: number, points: number): void {

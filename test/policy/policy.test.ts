@@ -371,6 +371,44 @@ describe('replay', () => {
     );
   });
 
+  it('catches up the same when the end of a ban was recorded before lines from within it were read', () => {
+    for (const dryRun of [false, true]) {
+      const whole = new Bench({ dryRun });
+      const caught = new Bench({ dryRun });
+      const first = Array.from({ length: 6 }, (_, i) => event({ at: AT + i * MINUTE }));
+      const within: LogEvent[] = [
+        ...Array.from({ length: 8 }, (_, i) => event({ at: AT + (20 + i) * MINUTE })),
+        event({ kind: 'refused', at: AT + 30 * MINUTE }),
+      ];
+      const after = Array.from({ length: 3 }, (_, i) => event({ at: AT + 5 * HOUR + i * MINUTE }));
+      whole.judge([...first, ...within, ...after]);
+      caught.judge(first);
+      caught.keep(caught.policy.settle(['203.0.113.9'], caught.states, AT + DAY));
+      caught.judge([...within, ...after]);
+      expect(caught.of('203.0.113.9')).toEqual(whole.of('203.0.113.9'));
+      expect(caught.of('203.0.113.9').releases).toHaveLength(1);
+    }
+  });
+
+  it('catches up the same wherever, in between, the ends of bans are recorded that lie ahead of what was read', () => {
+    fc.assert(
+      fc.property(ordered, fc.array(fc.nat(120)), (events, cuts) => {
+        const end = AT + 400 * DAY;
+        const settle = (bench: Bench) => bench.keep(bench.policy.settle([...bench.states.keys()], bench.states, end));
+        const whole = new Bench();
+        whole.judge(events);
+        settle(whole);
+        const caught = new Bench();
+        const edges = [0, ...cuts.filter((cut) => cut < events.length).sort((a, b) => a - b), events.length];
+        for (const [index, edge] of edges.slice(0, -1).entries()) {
+          caught.judge(events.slice(edge, edges[index + 1]));
+          settle(caught);
+        }
+        expect(new Map([...caught.states].sort())).toEqual(new Map([...whole.states].sort()));
+      }),
+    );
+  });
+
   it('never yields a ban without end, of no length, or of a protected client', () => {
     fc.assert(
       fc.property(ordered, (events) => {

@@ -29,8 +29,8 @@ const rules = loadRules(packagedFilters(), '/nonexistent');
 /** Compares what `store` counted of `lines` with the truth. */
 export async function reckon(lines: LogLines, store: Store, set: readonly string[]): Promise<Verdict> {
   const subjects = subjectsOf(lines);
-  const expected = await (await countedInOneGo(lines, set)).states(subjects);
-  const counted = await store.states(subjects);
+  const expected = settled(await (await countedInOneGo(lines, set)).states(subjects), set);
+  const counted = settled(await store.states(subjects), set);
   const verdict = { lost: [] as string[], doubled: [] as string[], wrong: [] as string[], writersLosses: 0 };
   for (const subject of subjects) {
     const own = lines.all.filter(({ offender }) => offender !== null && subjectOf(offender) === subject);
@@ -62,15 +62,25 @@ export function subjectsOf(lines: LogLines): string[] {
   return [...new Set([...subjects, ...subjects.flatMap((subject) => networkOf(subject) ?? [])])].sort();
 }
 
-async function countedInOneGo(lines: LogLines, set: readonly string[]): Promise<Store> {
+/** When the end of a ban is recorded depends on the hour, what it changes must not. */
+function settled(states: ReadonlyMap<string, SubjectState>, set: readonly string[]): Map<string, SubjectState> {
+  const { put } = policyOf(set).settle([...states.keys()], states, Date.now());
+  return new Map([...states, ...put].flatMap(([subject, state]) => (state === null ? [] : [[subject, state]])));
+}
+
+function policyOf(set: readonly string[]): Policy {
   const { config } = loadConfig({ file: undefined, set: [...set], overrides: {} });
+  return new Policy(toPolicySettings(config), new Allowlist(neverBanned));
+}
+
+async function countedInOneGo(lines: LogLines, set: readonly string[]): Promise<Store> {
   const store = new MemoryStore();
   const counting = new Counting({
     store,
     host: 'mx',
     logger: createLogger({ level: 'fatal', format: 'json' }),
     filter: Filter.compile(rules),
-    policy: new Policy(toPolicySettings(config), new Allowlist(neverBanned)),
+    policy: policyOf(set),
     progress: new Map(),
     onCommitted: () => undefined,
   });
@@ -93,8 +103,7 @@ function differenceOf(
   if (expected === undefined || counted === undefined) {
     return expected === counted ? null : `known: ${expected !== undefined}, counted: ${counted !== undefined}`;
   }
-  const { config } = loadConfig({ file: undefined, set: [...set], overrides: {} });
-  const { halfLifeMs, strikesHalfLifeMs } = toPolicySettings(config);
+  const { halfLifeMs, strikesHalfLifeMs } = policyOf(set).settings;
   const at = Math.max(
     ...[expected, counted].flatMap(({ score, strikes, accepted }) => [score.at, strikes.at, accepted.at]),
   );

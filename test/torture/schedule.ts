@@ -121,7 +121,7 @@ class Schedule {
     const writers = !strict && !isLink && chance.chance(0.3) ? 2 : 1;
     this.#kind = { strict, isLink, writers };
     this.lines = new LogLines(chance, {
-      stamps: strict ? 'now' : chance.pick(['rfc3339', 'traditional'] as const),
+      stamps: strict && chance.chance(0.5) ? 'now' : chance.pick(['rfc3339', 'traditional'] as const),
       hasSessions: writers === 1,
       offenders: strict ? chance.between(10, 60) : chance.between(40, 250),
     });
