@@ -210,6 +210,27 @@ describe('signals', () => {
     expect(await daemon.stop('SIGINT')).toBe(0);
   });
 
+  it('SIGHUP while an earlier one is put into force is not forgotten', async () => {
+    const { log, store, map } = place();
+    const slowPostconf = `${log}.postconf`;
+    writeFileSync(slowPostconf, '#!/bin/sh\nsleep 1\necho 127.0.0.0/8\n', { mode: 0o755 });
+    const config = `${log}.toml`;
+    const text = (threshold: number) =>
+      `[log]\nfiles = ["${log}"]\n[store]\nurl = "${store}"\n[postfix]\nmap = "hash:${map}"\npostconf = "${slowPostconf}"\n[score]\nthreshold = ${threshold}\n`;
+    writeFileSync(config, text(50));
+    const daemon = await start(['--config', config, '--from-start']);
+    writeFileSync(config, text(40));
+    daemon.signal('SIGHUP');
+    await sleep(400);
+    writeFileSync(config, text(2));
+    daemon.signal('SIGHUP');
+    const reloads = () => daemon.log.filter(({ event }) => event === 'reloaded').length;
+    await expect.poll(reloads, { timeout: 15_000 }).toBe(2);
+    appendFileSync(log, reject('203.0.113.10').repeat(2));
+    await daemon.until(banned('203.0.113.10'));
+    expect(await daemon.stop()).toBe(0);
+  }, 60_000);
+
   it('SIGTERM commits what was read', async () => {
     const { log, store, args } = place();
     const daemon = await start(args);
