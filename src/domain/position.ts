@@ -16,6 +16,8 @@ export interface CountedFile {
   readonly offset: number;
   /** The file's last change when it was read so far, milliseconds: what changed later was not counted. */
   readonly changedAt?: number;
+  /** Where it lay when it was opened: of use when the log is a symbolic link that was switched to another folder. */
+  readonly path?: string;
 }
 
 /** Everything before `offset` in the file, or up to the journal's cursor, has been counted. JSON-safe. */

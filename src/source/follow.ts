@@ -8,7 +8,7 @@
 import { type Stats, statSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
-import { familyOf, findByInode, findLookalikes, type Member, oldFoldersOf, statIfAny } from './family.js';
+import { familyOf, findByInode, findLookalikes, type Member, oldFoldersOf, statIfAny, targetOf } from './family.js';
 import type { Lines } from './lines.js';
 import {
   DamagedFileError,
@@ -219,7 +219,14 @@ class FollowedLog implements Source {
       return file;
     }
     const renamed = findByInode(this.#log, position.file);
-    return this.#resume(choose([...(renamed === null ? [] : [renamed]), ...findLookalikes(this.#log)]), position);
+    const beside = this.#resume(
+      choose([...(renamed === null ? [] : [renamed]), ...findLookalikes(this.#log)]),
+      position,
+    );
+    if (beside !== null || position.path === undefined) return beside;
+    // The link led to another folder then: what lies there is no log of ours any more, but was.
+    const former = familyOf(position.path).map((member) => ({ ...member, isLive: false }));
+    return this.#resume(choose(former), position);
   }
 
   /** The first of `members` that has the position's file, the surest first. */
@@ -232,7 +239,7 @@ class FollowedLog implements Source {
     for (const member of [...all.filter(isLongEnough), ...all.filter((member) => !isLongEnough(member))]) {
       let file: LogFile | null = null;
       try {
-        file = openLogFile(member);
+        file = openLogFile(member.isLive ? targetOf(member) : member);
         if (file?.resume(position)) return file;
       } catch (error) {
         if (own.includes(member) && codeOf(error) !== 'ENOENT') throw error;
@@ -465,7 +472,7 @@ class FollowedLog implements Source {
   #open(member: Member): LogFile | Pause {
     try {
       // Renamed since we looked: look again.
-      return openLogFile(member) ?? 'soon';
+      return openLogFile(member.isLive ? targetOf(member) : member) ?? 'soon';
     } catch (error) {
       return codeOf(error) === 'ENOENT' ? 'soon' : this.#unreadable(error);
     }

@@ -657,6 +657,23 @@ describe('a log that comes and goes', () => {
     expect(warnings).toEqual([]);
   });
 
+  it('is read to its end when the symbolic link was switched to another folder while nobody read', async () => {
+    const months = ['2026-10', '2026-11'].map((name) => join(folder, name, 'mail.log'));
+    for (const path of months) mkdirSync(join(path, '..'));
+    const [before = '', after = ''] = months;
+    symlinkSync(before, log);
+    write(3);
+    const first = await readOnce([log], new Map());
+    const lines = write(2);
+    symlinkSync(after, `${log}.new`);
+    renameSync(`${log}.new`, log);
+    lines.push(...write(2));
+    const next = await readOnce([log], first.positions);
+    expect(next.lines).toEqual(lines);
+    expect(next.warnings).toEqual([]);
+    expect((await readOnce([log], next.positions)).lines).toEqual([]);
+  });
+
   it('is followed through a symbolic link, rotated behind it or switched to another file', async () => {
     mkdirSync(join(folder, 'real'));
     const target = (name: string) => join(folder, 'real', name);
