@@ -87,6 +87,22 @@ describe('every line counts exactly once', () => {
     expect(await statesIn(pieces.store, clients)).toEqual(expected);
   }, 240_000);
 
+  it('when a restart lies within the hour that the end of summer time repeats', async () => {
+    const env = { ...process.env, TZ: 'Europe/Berlin' };
+    const lines = ['02:50:00', '02:10:00'].map((time) => reject('203.0.113.9').replace(/^\S+/, `Oct 25 ${time}`));
+    const whole = place();
+    writeFileSync(whole.log, lines.join(''));
+    expect((await blockdOnce(['--once', ...whole.args], { env })).code).toBe(0);
+    const pieces = place();
+    for (const line of lines) {
+      appendFileSync(pieces.log, line);
+      expect((await blockdOnce(['--once', ...pieces.args], { env })).code).toBe(0);
+    }
+    const expected = await statesIn(whole.store, ['203.0.113.9']);
+    expect(new Date(expected.get('203.0.113.9')?.score.at ?? 0).toISOString()).toMatch(/-10-25T01:10:00/);
+    expect(await statesIn(pieces.store, ['203.0.113.9'])).toEqual(expected);
+  }, 60_000);
+
   it('when the daemon is killed again and again while it reads', async () => {
     const { lines, clients } = madeUpLog(9_000);
     const text = `${lines.join('\n')}\n`;

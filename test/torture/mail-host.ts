@@ -18,7 +18,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { Position } from '../../src/domain/position.js';
 import type { LogLine } from './log-lines.js';
@@ -37,19 +37,23 @@ export class MailHost {
   readonly #folder: string;
   readonly #naming: Naming;
   readonly #isLink: boolean;
+  /** The link leads to another folder each time. */
+  readonly #isElsewhere: boolean;
   readonly #writers: Writer[];
   /** Lines of the file that the log names now, with the offset behind each. */
   #inLive: { readonly line: LogLine; readonly end: number }[] = [];
   #rotations = 0;
   #switches = 0;
 
-  constructor(folder: string, options: { naming: Naming; isLink: boolean; writers: number }) {
+  constructor(folder: string, options: { naming: Naming; isLink: boolean; isElsewhere: boolean; writers: number }) {
     mkdirSync(folder, { recursive: true });
     this.#folder = folder;
     this.#naming = options.naming;
     this.#isLink = options.isLink;
+    this.#isElsewhere = options.isElsewhere;
     this.log = join(folder, 'mail.log');
     if (options.isLink) symlinkSync(this.#target(), this.log);
+    mkdirSync(dirname(this.#live), { recursive: true });
     writeFileSync(this.#live, '');
     this.#writers = Array.from({ length: options.writers }, () => ({ fd: openSync(this.log, 'a'), rest: null }));
   }
@@ -151,6 +155,7 @@ export class MailHost {
   /** Has the link name another, new file. */
   switchLink(): void {
     this.#switches++;
+    mkdirSync(dirname(this.#live), { recursive: true });
     writeFileSync(this.#live, '');
     symlinkSync(this.#target(), `${this.log}.new`);
     renameSync(`${this.log}.new`, this.log);
@@ -206,7 +211,7 @@ export class MailHost {
   }
 
   #target(): string {
-    return `box-${this.#switches}.log`;
+    return `box-${this.#switches}${this.#isElsewhere ? '/mail' : ''}.log`;
   }
 
   #oldName(): string {

@@ -127,6 +127,7 @@ class Schedule {
     });
     this.#host = new MailHost(join(folder, 'log'), {
       isLink,
+      isElsewhere: chance.chance(0.5),
       writers,
       naming: chance.pick(['number', 'date'] as const),
     });
