@@ -4,7 +4,7 @@ import { byForm, chanceFor, repeatWith } from './form.js';
 import { runSchedule, Tally } from './schedule.js';
 
 const PART = 'exactly-once';
-const SCHEDULES = byForm(Number(process.env['N'] ?? 12), 500);
+const SCHEDULES = byForm(12, 500);
 const AT_ONCE = 4;
 /** `SCHEDULE=n` repeats one of them alone. */
 const only = process.env['SCHEDULE'];
@@ -20,7 +20,9 @@ it(
         try {
           await runSchedule(chanceFor(PART, index), tally);
         } catch (error) {
-          failures.push(`schedule ${index}: ${error instanceof Error ? error.message : String(error)}`);
+          const failure = `schedule ${index}: ${error instanceof Error ? error.message : String(error)}`;
+          failures.push(failure);
+          console.error(failure);
         }
       }
     };

@@ -277,13 +277,24 @@ class Schedule {
     if (this.#kind.writers === 2) {
       this.#host.reopen(1);
       this.#host.write([this.lines.offense(), this.lines.next()], 1);
-      if (this.#chance.chance(0.6)) await sleep(this.#chance.between(300, 500));
-      if (this.#chance.chance(0.5)) await this.#disturbDaemon();
+      if (this.#chance.chance(0.6)) await this.#untilInLive();
+      if (this.#chance.chance(0.6)) await this.#disturbDaemon();
       this.#host.write([this.lines.offense(), this.lines.offense()], 0);
     }
     if (this.#chance.chance(0.5)) await this.#disturbDaemon();
     // With two writers the other one may stay late for long.
     if (this.#kind.writers === 1 || this.#chance.chance(0.5)) this.#host.reopen();
+  }
+
+  /** The renamed file has been left while one writer still appends to it. */
+  async #untilInLive(): Promise<void> {
+    if (this.#daemon === null) this.#start();
+    this.#thaw();
+    await this.#until('the renamed file is left for the new one', async () => {
+      const position = await this.#position();
+      return position !== null && this.#host.isInLive(position);
+    });
+    this.#count('files left while written to');
   }
 
   #copyAndTruncate(): void {
