@@ -41,6 +41,14 @@ interface LogState {
   lastLineAt: number | null;
 }
 
+/** What a log's next line is judged by besides itself. JSON-safe. */
+interface Carry {
+  readonly sessions: SessionsCarry;
+  readonly newestAt: number | null;
+}
+
+const NOTHING_CARRIED: Carry = { sessions: [], newestAt: null };
+
 /** What one commit takes. */
 interface Batch {
   readonly events: readonly LogEvent[];
@@ -142,7 +150,7 @@ export class Counting {
         host: this.#host,
         log: name,
         position: log.pending.position,
-        carry: log.sessions.carry(),
+        carry: carryOf(log),
         commit: randomUUID(),
         after: log.progress?.commit ?? null,
         lastLineAt: log.lastLineAt,
@@ -155,9 +163,10 @@ export class Counting {
     const known = this.#logs.get(name);
     if (known !== undefined) return known;
     const progress = this.#stored.get(name) ?? null;
+    const { sessions, newestAt } = (progress?.carry ?? NOTHING_CARRIED) as Carry;
     const created: LogState = {
-      sessions: new Sessions((progress?.carry ?? []) as SessionsCarry),
-      clock: new LineClock(Date.now()),
+      sessions: new Sessions(sessions),
+      clock: new LineClock(Date.now(), newestAt),
       progress,
       pending: null,
       lastLineAt: progress?.lastLineAt ?? null,
@@ -191,4 +200,8 @@ export class Counting {
       }
     }
   }
+}
+
+function carryOf({ sessions, clock }: LogState): Carry {
+  return { sessions: sessions.carry(), newestAt: clock.newestAt };
 }

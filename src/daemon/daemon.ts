@@ -124,9 +124,11 @@ export class Daemon {
       }
       source.stop();
       await this.#serially(() => counting.counting.flush(signal.aborted ? AbortSignal.abort() : signal));
-      if (this.#nextPlan === null) return;
-      await this.#usePlan(this.#nextPlan);
+      const plan = this.#nextPlan;
+      if (plan === null) return;
+      // Taken out first: a reload may come while this one is put into force.
       this.#nextPlan = null;
+      await this.#usePlan(plan);
       this.#logger.info({ event: 'reloaded' }, 'config and filters reloaded');
     }
   }

@@ -10,13 +10,21 @@ export interface FileIdentity {
   readonly fingerprint: string;
 }
 
+/** Everything before `offset` in the file has been counted. */
+export interface CountedFile {
+  readonly file: FileIdentity;
+  readonly offset: number;
+  /** The file's last change when it was read so far, milliseconds: what changed later was not counted. */
+  readonly changedAt?: number;
+  /** Where it lay when it was opened: of use when the log is a symbolic link that was switched to another folder. */
+  readonly path?: string;
+}
+
 /** Everything before `offset` in the file, or up to the journal's cursor, has been counted. JSON-safe. */
 export type Position =
-  | {
+  | (CountedFile & {
       readonly kind: 'file';
-      readonly file: FileIdentity;
-      readonly offset: number;
-      /** The file's last change when it was read so far, milliseconds: what changed later was not counted. */
-      readonly changedAt?: number;
-    }
+      /** Older files that were left for this one, and to which a writer may still append. */
+      readonly late?: readonly CountedFile[];
+    })
   | { readonly kind: 'journal'; readonly cursor: string };

@@ -18,16 +18,23 @@ export class LineClock {
   #latestAt: number;
   #referenceYear: number;
   /** Newest instant read, to tell the two passes of a repeated hour apart. */
-  #lastAt = Number.NEGATIVE_INFINITY;
+  #lastAt: number;
   /** The minute read last, as `((month * 32 + day) * 24 + hour) * 60 + minute`, and its instant. */
   #minuteKey = -1;
   #minuteAt = Number.NaN;
   /** The minute of the last RFC 3339 stamp: its text, the zone behind the seconds, its instant. */
   #minute3339: { readonly text: string; readonly zone: string; readonly at: number } | null = null;
 
-  constructor(referenceAt: number) {
+  /** @param lastAt `newestAt` of an earlier clock of the same log, which this one continues. */
+  constructor(referenceAt: number, lastAt: number | null = null) {
+    this.#lastAt = lastAt ?? Number.NEGATIVE_INFINITY;
     this.#latestAt = referenceAt + DAY_MS;
     this.#referenceYear = new Date(referenceAt).getFullYear();
+  }
+
+  /** Newest stamp without a zone that was read, milliseconds, or null. */
+  get newestAt(): number | null {
+    return Number.isFinite(this.#lastAt) ? this.#lastAt : null;
   }
 
   /** The log was written at this instant, milliseconds. */

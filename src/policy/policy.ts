@@ -220,7 +220,7 @@ export class Policy {
     const ownBan = docket.isBannedAt(subject, at);
     const duringBan = ownBan || (network !== null && docket.isBannedAt(network, at));
     if (duringBan && (event.kind === 'refused' || this.settings.dryRun)) {
-      docket.countRefusal(ownBan || network === null ? subject : network, at);
+      docket.countRefusal(ownBan || network === null ? subject : network);
     }
     // A refusal says nothing of one who is turned away only for his network, or by a ban that has just ended.
     if (event.points <= 0 || (event.kind === 'refused' && !ownBan)) return;
@@ -314,12 +314,18 @@ class Docket {
    */
   isBannedAt(subject: string, at: number): boolean {
     const { ban, releases } = this.state(subject);
-    return ban !== null || expiredBanOf(releases, at) !== -1;
+    return ban !== null || (releases[0] !== undefined && isWithin(releases[0], at));
   }
 
   release(subject: string, at: number, how: ReleaseHow): void {
     const { ban, releases } = this.state(subject);
-    if (ban === null) return;
+    if (ban === null) {
+      const [last, ...earlier] = releases;
+      // It is known by now that this ban ran to its end; the line that ended it sooner was read late.
+      if (last !== undefined && isWithin(last, at))
+        this.change(subject, { releases: [{ ...last, at, how }, ...earlier] });
+      return;
+    }
     // What others hear of stays as it is now.
     this.#counted.delete(ban);
     const release = { at, how, ban };
@@ -349,17 +355,18 @@ class Docket {
     this.release(subject, at, 'allowed');
   }
 
-  countRefusal(subject: string, at: number): void {
+  /** Of the ban that holds, or of the one that ended last. */
+  countRefusal(subject: string): void {
     const draft = this.#draft(subject);
-    const past = draft.ban === null ? expiredBanOf(draft.releases, at) : -1;
-    const ban = draft.ban ?? draft.releases[past]?.ban;
+    const [last, ...earlier] = draft.releases;
+    const ban = draft.ban ?? last?.ban;
     if (ban === undefined) return;
     const counted = this.#counted.get(ban) ?? { ...ban };
     counted.refused++;
     if (counted === ban) return;
     this.#counted.set(counted, counted);
     if (draft.ban !== null) draft.ban = counted;
-    else draft.releases = draft.releases.map((one, index) => (index === past ? { ...one, ban: counted } : one));
+    else if (last !== undefined) draft.releases = [{ ...last, ban: counted }, ...earlier];
   }
 
   offend(subject: string, event: LogEvent, at: number, points: number): void {
@@ -411,13 +418,9 @@ class Docket {
   }
 }
 
-/** Index of the release of a ban that ended by itself and held at `at`, or -1. */
-function expiredBanOf(releases: readonly Release[], at: number): number {
-  if (releases.length === 0) return -1;
-  for (const [index, { how, ban }] of releases.entries()) {
-    if (how === 'expired' && ban.since <= at && at < ban.until) return index;
-  }
-  return -1;
+/** Is the instant before the end of a ban that ended by itself? */
+function isWithin({ how, ban }: Release, at: number): boolean {
+  return how === 'expired' && at < ban.until;
 }
 
 export const UNKNOWN: SubjectState = {

@@ -51,6 +51,17 @@ export function findByInode(log: string, file: { readonly dev: number; readonly 
   return null;
 }
 
+/** The file that the log's symbolic link leads to, unless that was switched since `member` was looked at. */
+export function targetOf(member: Member): Member {
+  try {
+    const path = realpathSync.native(member.path);
+    const stats = statIfAny(path);
+    return stats?.ino === member.ino && stats.dev === member.dev ? { ...member, path } : member;
+  } catch {
+    return member;
+  }
+}
+
 /** Files beside the log that begin with its name but are named in no way that tells their order: `mail.log.save`. */
 export function findLookalikes(log: string): Member[] {
   return placesOf(log).flatMap(({ folder, name }) =>

@@ -8,7 +8,7 @@
 import { type Stats, statSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
-import { familyOf, findByInode, findLookalikes, type Member, oldFoldersOf, statIfAny } from './family.js';
+import { familyOf, findByInode, findLookalikes, type Member, oldFoldersOf, statIfAny, targetOf } from './family.js';
 import type { Lines } from './lines.js';
 import {
   DamagedFileError,
@@ -70,6 +70,8 @@ class FollowedLog implements Source {
   /** Without a file: what last changed before was counted, milliseconds. */
   #countedUntil = Date.now();
   #position: FilePosition | null = null;
+  /** In this life. */
+  #hasRead = false;
   readonly #lingering: Lingering[] = [];
   /** Bytes in files newer than the one being read. */
   #bytesBehind = 0;
@@ -164,6 +166,8 @@ class FollowedLog implements Source {
     this.#sought = null;
     this.#exhausted = '';
     this.#file = file;
+    if (this.#position === null) this.#reopenLate(position);
+    this.#position = file?.position ?? position;
     if (file === null) {
       this.#countedUntil = position.changedAt ?? Number.POSITIVE_INFINITY;
       const since = position.changedAt === undefined ? '' : ` after ${new Date(position.changedAt).toISOString()}`;
@@ -176,22 +180,53 @@ class FollowedLog implements Source {
   }
 
   #locate(position: FilePosition): LogFile | null {
+    const found = this.#search(position, (members) => members);
     const members = this.#family();
-    this.#bytesBehind = 0;
-    const found = this.#resume(members, position);
-    if (found !== null) {
-      const index = members.findIndex((member) => isSame(member, found));
-      this.#bytesBehind = sizeOf(members.slice(index + 1));
-      return found;
+    const index = found === null ? -1 : members.findIndex((member) => isSame(member, found));
+    this.#bytesBehind = index === -1 ? 0 : sizeOf(members.slice(index + 1));
+    return found;
+  }
+
+  /** Opens the files left behind in an earlier life; they are older than the one that was being read. */
+  #reopenLate({ late = [] }: FilePosition): void {
+    const current = this.#file;
+    const olderOf = (members: readonly Member[]) => {
+      const index = current === null ? -1 : members.findIndex((member) => isSame(member, current));
+      return members.slice(0, index === -1 ? undefined : index).filter(({ isLive }) => !isLive);
+    };
+    for (const counted of late) {
+      try {
+        const file = this.#search({ kind: 'file', ...counted }, olderOf);
+        if (file !== null) this.#lingering.push({ file, until: performance.now() + LINGER_MS });
+      } catch (error) {
+        // It must not keep the log itself from being read.
+        this.#tell(
+          'warn',
+          `${this.#log}: a file left earlier can't be read (${reasonOf(error)}); lines still appended to it are not counted`,
+        );
+      }
     }
+  }
+
+  /** Opens the position's file, under whatever name, among what `choose` leaves of the family. */
+  #search(position: FilePosition, choose: (members: readonly Member[]) => readonly Member[]): LogFile | null {
+    const found = this.#resume(choose(this.#family()), position);
+    if (found !== null) return found;
     for (const folder of oldFoldersOf(this.#log)) {
-      const file = this.#resume(familyOf(this.#log, folder), position);
+      const file = this.#resume(choose(familyOf(this.#log, folder)), position);
       if (file === null) continue;
       this.#oldFolder = folder;
       return file;
     }
     const renamed = findByInode(this.#log, position.file);
-    return this.#resume([...(renamed === null ? [] : [renamed]), ...findLookalikes(this.#log)], position);
+    const beside = this.#resume(
+      choose([...(renamed === null ? [] : [renamed]), ...findLookalikes(this.#log)]),
+      position,
+    );
+    if (beside !== null || position.path === undefined) return beside;
+    // The link led to another folder then: what lies there is no log of ours any more, but was.
+    const former = familyOf(position.path).map((member) => ({ ...member, isLive: false }));
+    return this.#resume(choose(former), position);
   }
 
   /** The first of `members` that has the position's file, the surest first. */
@@ -204,7 +239,7 @@ class FollowedLog implements Source {
     for (const member of [...all.filter(isLongEnough), ...all.filter((member) => !isLongEnough(member))]) {
       let file: LogFile | null = null;
       try {
-        file = openLogFile(member);
+        file = openLogFile(member.isLive ? targetOf(member) : member);
         if (file?.resume(position)) return file;
       } catch (error) {
         if (own.includes(member) && codeOf(error) !== 'ENOENT') throw error;
@@ -239,23 +274,34 @@ class FollowedLog implements Source {
     return 'again';
   }
 
-  /** Lines that a writer still appends to a file already left: they belong before our position, which stays. */
+  /** Lines that a writer still appends to a file already left. */
   async #takeLate(): Promise<Chunk | null> {
     for (const late of [...this.#lingering]) {
-      const lines = performance.now() < late.until ? await this.#take(late.file) : null;
-      if (lines !== null && this.#position !== null) {
-        const { changedAt: writtenAt, unreadBytes } = late.file;
-        return {
-          log: this.#log,
-          lines: lines.data,
-          position: this.#position,
-          writtenAt,
-          lagBytes: unreadBytes + this.#bytesBehind,
-        };
-      }
-      if (performance.now() >= late.until || late.file.isTruncated) this.#letGo(late);
+      const { file } = late;
+      const lines = await this.#take(file);
+      if (lines !== null) return this.#lateChunk(file, lines);
+      if (performance.now() < late.until && !file.isTruncated && file instanceof PlainLogFile) continue;
+      const rest = file.isTruncated ? null : file.finish();
+      if (rest !== null) return this.#lateChunk(file, rest);
+      this.#letGo(late);
     }
     return null;
+  }
+
+  #lateChunk({ changedAt: writtenAt, unreadBytes }: LogFile, { data }: Lines): Chunk | null {
+    const position = this.#whole();
+    if (position === null) return null;
+    return { log: this.#log, lines: data, position, writtenAt, lagBytes: unreadBytes + this.#bytesBehind };
+  }
+
+  /** How far all is counted: the file being read, and those left for it. */
+  #whole(): FilePosition | null {
+    if (this.#position === null) return null;
+    const { late: _, ...position } = this.#position;
+    const late = this.#lingering
+      .map(({ file: { position: counted } }) => counted)
+      .map(({ kind: _kind, ...one }) => one);
+    return late.length === 0 ? position : { ...position, late };
   }
 
   /** At the end of a file: goes over to the next one when there is one with something in it. */
@@ -330,7 +376,7 @@ class FollowedLog implements Source {
         ? // Its own place among them is unknown: newer is what changed since. At the same instant, rather newer than lost.
           family.filter(({ isLive, changedAt }) => isLive || changedAt >= countedUntil)
         : family.slice(index + 1);
-    return newer.filter(({ size }) => size > 0);
+    return newer.filter((member) => member.size > 0 && !this.#lingering.some(({ file: late }) => isSame(late, member)));
   }
 
   /** The next file with its first lines; null when it has none to give. */
@@ -380,12 +426,13 @@ class FollowedLog implements Source {
 
   #chunk(file: LogFile, { data, bytes }: Lines): Chunk | Pause {
     this.#position = file.position;
+    this.#hasRead = true;
     if (data.length === 0 && bytes > 0) return 'again';
     this.#told.clear();
     return {
       log: this.#log,
       lines: data,
-      position: this.#position,
+      position: this.#whole() ?? this.#position,
       writtenAt: file.changedAt,
       lagBytes: file.unreadBytes + this.#bytesBehind,
     };
@@ -416,7 +463,7 @@ class FollowedLog implements Source {
     this.#missingSince ??= performance.now();
     if (stats !== undefined) {
       this.#tell('error', `${this.#log}: no regular file any more; reading goes on when it is one again`);
-    } else if (this.#position === null || performance.now() - this.#missingSince > MISSING_MS) {
+    } else if (!this.#hasRead || performance.now() - this.#missingSince > MISSING_MS) {
       this.#tell('warn', `${this.#log}: no such file; it is read from its beginning as soon as it is there`);
     }
     return null;
@@ -425,7 +472,7 @@ class FollowedLog implements Source {
   #open(member: Member): LogFile | Pause {
     try {
       // Renamed since we looked: look again.
-      return openLogFile(member) ?? 'soon';
+      return openLogFile(member.isLive ? targetOf(member) : member) ?? 'soon';
     } catch (error) {
       return codeOf(error) === 'ENOENT' ? 'soon' : this.#unreadable(error);
     }

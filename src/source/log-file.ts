@@ -127,6 +127,7 @@ export class PlainLogFile implements LogFile {
       file: { dev, ino, ...this.#head.upTo(this.#offset) },
       offset: this.#offset,
       changedAt: this.#changedAt,
+      path: this.path,
     };
   }
 

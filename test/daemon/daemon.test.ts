@@ -87,6 +87,22 @@ describe('every line counts exactly once', () => {
     expect(await statesIn(pieces.store, clients)).toEqual(expected);
   }, 240_000);
 
+  it('when a restart lies within the hour that the end of summer time repeats', async () => {
+    const env = { ...process.env, TZ: 'Europe/Berlin' };
+    const lines = ['02:50:00', '02:10:00'].map((time) => reject('203.0.113.9').replace(/^\S+/, `Oct 25 ${time}`));
+    const whole = place();
+    writeFileSync(whole.log, lines.join(''));
+    expect((await blockdOnce(['--once', ...whole.args], { env })).code).toBe(0);
+    const pieces = place();
+    for (const line of lines) {
+      appendFileSync(pieces.log, line);
+      expect((await blockdOnce(['--once', ...pieces.args], { env })).code).toBe(0);
+    }
+    const expected = await statesIn(whole.store, ['203.0.113.9']);
+    expect(new Date(expected.get('203.0.113.9')?.score.at ?? 0).toISOString()).toMatch(/-10-25T01:10:00/);
+    expect(await statesIn(pieces.store, ['203.0.113.9'])).toEqual(expected);
+  }, 60_000);
+
   it('when the daemon is killed again and again while it reads', async () => {
     const { lines, clients } = madeUpLog(9_000);
     const text = `${lines.join('\n')}\n`;
@@ -209,6 +225,27 @@ describe('signals', () => {
     expect((await blockctl([...where, 'list'])).stdout).toContain('203.0.113.10');
     expect(await daemon.stop('SIGINT')).toBe(0);
   });
+
+  it('SIGHUP while an earlier one is put into force is not forgotten', async () => {
+    const { log, store, map } = place();
+    const slowPostconf = `${log}.postconf`;
+    writeFileSync(slowPostconf, '#!/bin/sh\nsleep 1\necho 127.0.0.0/8\n', { mode: 0o755 });
+    const config = `${log}.toml`;
+    const text = (threshold: number) =>
+      `[log]\nfiles = ["${log}"]\n[store]\nurl = "${store}"\n[postfix]\nmap = "hash:${map}"\npostconf = "${slowPostconf}"\n[score]\nthreshold = ${threshold}\n`;
+    writeFileSync(config, text(50));
+    const daemon = await start(['--config', config, '--from-start']);
+    writeFileSync(config, text(40));
+    daemon.signal('SIGHUP');
+    await sleep(400);
+    writeFileSync(config, text(2));
+    daemon.signal('SIGHUP');
+    const reloads = () => daemon.log.filter(({ event }) => event === 'reloaded').length;
+    await expect.poll(reloads, { timeout: 15_000 }).toBe(2);
+    appendFileSync(log, reject('203.0.113.10').repeat(2));
+    await daemon.until(banned('203.0.113.10'));
+    expect(await daemon.stop()).toBe(0);
+  }, 60_000);
 
   it('SIGTERM commits what was read', async () => {
     const { log, store, args } = place();

@@ -247,6 +247,67 @@ describe('a log rotated by renaming', () => {
     expect((await readOnce([log], reading.positions)).lines).toEqual([]);
   });
 
+  describe('when a second writer appends to a file already left, and reading starts anew', () => {
+    /** Reads two lines of the old file and two of the new one; the second writer still has the old one open. */
+    async function leftBehind() {
+      write(2);
+      const writer = openSync(log, 'a');
+      const reading = Reading.files([log]);
+      await reading.untilLines(2);
+      rotate();
+      write(2);
+      await reading.untilLines(4);
+      const late = () => {
+        const text = line();
+        writeSync(writer, `${text}\n`);
+        return text;
+      };
+      return { reading, late, writer };
+    }
+
+    it('reads what came while nobody read', async () => {
+      const { reading, late, writer } = await leftBehind();
+      await reading.stop();
+      const lines = [late(), late()];
+      closeSync(writer);
+      const [newer] = write(1);
+      const next = await readOnce([log], reading.positions);
+      expect(next.lines.sort()).toEqual([...lines, newer].sort());
+      expect((await readOnce([log], next.positions)).lines).toEqual([]);
+      expect(next.warnings).toEqual([]);
+    });
+
+    it('reads it from a file renamed and compressed since', async () => {
+      const { reading, late, writer } = await leftBehind();
+      const seen = late();
+      await reading.untilLines(5);
+      await reading.stop();
+      const lines = [late(), late()];
+      closeSync(writer);
+      rotate();
+      compress(`${log}.2`);
+      lines.push(...write(3));
+      const next = await readOnce([log], reading.positions);
+      expect(reading.lines).toContain(seen);
+      expect(next.lines.sort()).toEqual(lines.sort());
+      expect((await readOnce([log], next.positions)).lines).toEqual([]);
+    });
+
+    it('reads nothing twice that was taken from it, and goes on with it', async () => {
+      const { reading, late, writer } = await leftBehind();
+      late();
+      await reading.untilLines(5);
+      await reading.stop();
+      const next = Reading.files([log], { positions: reading.positions });
+      await sleep(200);
+      const lines = [late(), ...write(1), late()];
+      closeSync(writer);
+      expect((await next.untilLines(3)).sort()).toEqual(lines.sort());
+      await next.stop();
+      expect((await readOnce([log], next.positions)).lines).toEqual([]);
+    });
+  });
+
   it('counts an unfinished last line once the file is left, since it grows no more', async () => {
     append('one');
     appendFileSync(log, 'cut by a crash');
@@ -594,6 +655,23 @@ describe('a log that comes and goes', () => {
     const { lines: rest, warnings } = await readOnce([log], reading.positions);
     expect(rest).toEqual(lines.slice(33));
     expect(warnings).toEqual([]);
+  });
+
+  it('is read to its end when the symbolic link was switched to another folder while nobody read', async () => {
+    const months = ['2026-10', '2026-11'].map((name) => join(folder, name, 'mail.log'));
+    for (const path of months) mkdirSync(join(path, '..'));
+    const [before = '', after = ''] = months;
+    symlinkSync(before, log);
+    write(3);
+    const first = await readOnce([log], new Map());
+    const lines = write(2);
+    symlinkSync(after, `${log}.new`);
+    renameSync(`${log}.new`, log);
+    lines.push(...write(2));
+    const next = await readOnce([log], first.positions);
+    expect(next.lines).toEqual(lines);
+    expect(next.warnings).toEqual([]);
+    expect((await readOnce([log], next.positions)).lines).toEqual([]);
   });
 
   it('is followed through a symbolic link, rotated behind it or switched to another file', async () => {

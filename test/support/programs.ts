@@ -80,15 +80,24 @@ export class RunningDaemon {
 
   /** Starts `blockd ARGS` and waits until it says that it follows the logs. */
   static async start(args: readonly string[], options: RunOptions = {}): Promise<RunningDaemon> {
+    const daemon = RunningDaemon.launch(args, options);
+    await daemon.until((entry) => entry['event'] === 'started', options.timeoutMs ?? 20_000);
+    return daemon;
+  }
+
+  /** Starts `blockd ARGS` and waits for nothing: a signal may meet it before it is ready. */
+  static launch(args: readonly string[], options: RunOptions = {}): RunningDaemon {
     const child = spawn(process.execPath, [program('blockd'), ...args, '--set', 'log_output.format=json'], {
       cwd: options.cwd,
       env: options.env ?? process.env,
       stdio: ['ignore', 'ignore', 'pipe'],
       ...(options.uid !== undefined && { uid: options.uid, gid: options.uid }),
     });
-    const daemon = new RunningDaemon(child);
-    await daemon.until((entry) => entry['event'] === 'started', options.timeoutMs ?? 20_000);
-    return daemon;
+    return new RunningDaemon(child);
+  }
+
+  get hasEnded(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
   get pid(): number {
@@ -101,7 +110,7 @@ export class RunningDaemon {
     for (;;) {
       const found = this.log.find(fits);
       if (found !== undefined) return found;
-      const over = this.#child.exitCode !== null || this.#child.signalCode !== null;
+      const over = this.hasEnded;
       if (over || Date.now() > deadline) {
         throw new Error(
           `the daemon ${over ? 'ended' : 'did not say it in time'}:\n${this.log.map((e) => JSON.stringify(e)).join('\n')}`,
@@ -126,7 +135,7 @@ export class RunningDaemon {
   /** Ends the daemon and resolves with its exit code; null when it had to be killed. */
   async stop(name: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), 15_000);
-    if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill(name);
+    if (!this.hasEnded) this.#child.kill(name);
     const code = await this.#exited;
     clearTimeout(timer);
     return code;
