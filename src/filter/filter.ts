@@ -106,6 +106,7 @@ export class Filter {
     if (finding === null) return null;
     const { weighed, host, times } = finding;
     if (weighed.kind === null) return null;
+    if (!finding.isPlain && to - from >= CUT_AT) return null;
     const ip = this.#addresses.parse(finding.ip);
     if (ip === null) return null;
     const at = clock.parse(text, header.stampStart, header.stampEnd);
@@ -138,6 +139,12 @@ export class Filter {
     return tag;
   }
 }
+
+/**
+ * RFC 3164, 4.1: a syslog message has at most 1,024 bytes, `<PRI>` included. Where the end of the line is what makes an
+ * address unmistakable, a line which may have lost its own says nothing: a long user name pushes the true address out.
+ */
+const CUT_AT = 1_000;
 
 /** A power of two. */
 const TAGS = 256;
@@ -172,6 +179,8 @@ function weigh(rule: Rule, override: number | undefined): Weighed {
 
 interface Finding {
   readonly weighed: Weighed;
+  /** Is the address found by what precedes it alone? */
+  readonly isPlain: boolean;
   readonly ip: string;
   readonly host: string;
   readonly times: number;
@@ -284,6 +293,7 @@ class Opening {
       const host = this.#hostGroup === 0 ? '' : (found[this.#hostGroup] ?? '');
       return {
         weighed,
+        isPlain: this.#plain,
         ip: found[this.#ipGroup] ?? '',
         host,
         times: timesGroup === 0 ? 1 : timesOf(found[timesGroup]),

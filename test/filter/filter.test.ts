@@ -260,6 +260,18 @@ describe("a client's text", () => {
     );
   });
 
+  test('so long that a syslog cuts the true address off names nobody', () => {
+    const filler = 'A'.repeat(2_000);
+    const names = [
+      `Nov 25 01:12:15 mx dovecot: imap-login: Disconnected (auth failed, 1 attempts in 2 secs): user=<x>, method=PLAIN, rip=${VICTIM}, lip=192.0.2.1, TLS ${filler}`,
+      `Nov 25 01:12:15 mx dovecot: auth: passwd-file(a,${VICTIM}): unknown user${filler}`,
+      `Nov 25 01:12:15 mx auth: pam_unix(dovecot:auth): authentication failure; logname= uid=0 euid=0 tty=dovecot ruser=x rhost=${VICTIM}  user=${filler}`,
+    ];
+    for (const length of [1_019, 1_024, 2_048]) {
+      for (const line of names) expect(match(line.slice(0, length))).toBeNull();
+    }
+  });
+
   test('of any bytes at all makes nothing throw', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary', maxLength: 200 }), (text) => {
