@@ -6,6 +6,7 @@
 import { parseAddress } from '../domain/address.js';
 import { UsageError } from '../domain/errors.js';
 import type { Match } from '../domain/event.js';
+import { Brake, type Watch } from './brake.js';
 import type { LineClock } from './clock.js';
 import { isPlain } from './guard.js';
 import { LineHeader } from './header.js';
@@ -18,12 +19,16 @@ export interface FilterOptions {
   readonly points?: Readonly<Record<string, number>>;
   /** Postfix's reply to a banned client, with `{until}`: what `{reply}` in a pattern stands for. */
   readonly reply?: string;
+  /** Told of a rule that `scan` switched off, with a sentence that says why and what to do. */
+  readonly onSlow?: (rule: Rule, message: string) => void;
 }
 
 /** What one line can count for at most: a log line is one line, whatever it claims to stand for. */
 const MAX_TIMES = 10;
 const MAX_REPEATED = 100;
 const DEFAULT_REPLY = 'Blocked until {until}';
+/** For one chunk, which usually takes a few milliseconds. */
+const PATIENCE_MS = 1_000;
 
 export class Filter {
   readonly rules: readonly Rule[];
@@ -33,10 +38,12 @@ export class Filter {
   readonly #tags: (Tag | undefined)[] = Array.from({ length: TAGS }, () => undefined);
   readonly #addresses = new Addresses();
   readonly #header = new LineHeader();
+  readonly #suspects: Suspects | null;
 
-  private constructor(rules: readonly Rule[], programs: ReadonlyMap<string, Program>) {
+  private constructor(rules: readonly Rule[], programs: ReadonlyMap<string, Program>, suspects: Suspects | null) {
     this.rules = rules;
     this.#programs = programs;
+    this.#suspects = suspects;
   }
 
   /** @throws UsageError when `options.points` names a rule that there is not. */
@@ -51,16 +58,18 @@ export class Filter {
       );
     }
     const programs = new Map<string, Program>();
+    const suspects = rules.every(({ packaged }) => packaged) ? null : new Suspects(options.onSlow);
     for (const rule of rules) {
+      const watch = rule.packaged ? null : (suspects?.watch(rule) ?? null);
       const weighed = weigh(rule, points[rule.name]);
       const pattern = parseRulePattern(rule.pattern, options.reply ?? DEFAULT_REPLY);
       for (const name of rule.program) {
         const program = programs.get(name) ?? new Program();
-        program.add(pattern, weighed);
+        program.add(pattern, weighed, watch);
         programs.set(name, program);
       }
     }
-    return new Filter(rules, programs);
+    return new Filter(rules, programs, suspects);
   }
 
   /**
@@ -69,6 +78,7 @@ export class Filter {
    * @returns The number of lines.
    */
   scan(text: string, clock: LineClock, onMatch: (match: Match) => void): number {
+    if (this.#suspects !== null) return this.#scanBraked(text, clock, onMatch, this.#suspects);
     let lines = 0;
     for (let from = 0; from < text.length; lines++) {
       let to = text.indexOf('\n', from);
@@ -78,6 +88,29 @@ export class Filter {
       from = to + 1;
     }
     return lines;
+  }
+
+  /** As `scan`, in steps of which each is done wholly or not at all, since any of them may be ended from outside. */
+  #scanBraked(text: string, clock: LineClock, onMatch: (match: Match) => void, suspects: Suspects): number {
+    const matches: Match[] = [];
+    let done = { from: 0, lines: 0, matches: 0 };
+    suspects.run(() => {
+      matches.length = done.matches;
+      while (done.from < text.length) {
+        let to = text.indexOf('\n', done.from);
+        if (to < 0) to = text.length;
+        const match = this.#match(text, done.from, to, clock);
+        if (match !== null) matches.push(match);
+        done = { from: to + 1, lines: done.lines + 1, matches: matches.length };
+      }
+    });
+    for (const match of matches) onMatch(match);
+    return done.lines;
+  }
+
+  /** The regular expressions that are run, each with the rules that it joins: for those who judge them. */
+  get expressions(): readonly { readonly rules: readonly string[]; readonly expression: RegExp }[] {
+    return [...this.#programs.values()].flatMap((program) => program.expressions);
   }
 
   match(line: string, clock: LineClock): Match | null {
@@ -164,6 +197,36 @@ function canonicalTag(tag: string): string {
   return tag.replace(/^postfix[\w.-]*\/(?:[\w.-]+\/)*/, 'postfix/');
 }
 
+/** The rules of the admin's own, which the guard has passed and nobody else has proved. */
+class Suspects {
+  readonly #brake = new Brake(PATIENCE_MS);
+  readonly #rules: { readonly rule: Rule; readonly watch: Watch; isTold: boolean }[] = [];
+  readonly #onSlow: FilterOptions['onSlow'];
+
+  constructor(onSlow: FilterOptions['onSlow']) {
+    this.#onSlow = onSlow;
+  }
+
+  watch(rule: Rule): Watch {
+    const watch = this.#brake.watch();
+    this.#rules.push({ rule, watch, isTold: false });
+    return watch;
+  }
+
+  run(work: () => void): void {
+    this.#brake.run(work);
+    for (const suspect of this.#rules) {
+      if (!suspect.watch.isOff || suspect.isTold) continue;
+      suspect.isTold = true;
+      const { rule } = suspect;
+      this.#onSlow?.(
+        rule,
+        `${rule.file}, rule "${rule.name}": its pattern took about a second for a few lines, so this rule is switched off and the others go on; make the pattern simpler (fewer repeated or optional parts that can match the same text), then reload blockd`,
+      );
+    }
+  }
+}
+
 interface Weighed {
   readonly rule: Rule;
   /** Null for a rule that is turned off: its lines are still its, and no other rule's. */
@@ -192,8 +255,12 @@ class Program {
   /** Those that begin with a queue id, by what follows it. */
   readonly #queued = new Openings();
 
-  add(pattern: Pattern, weighed: Weighed): void {
-    (pattern.queued ? this.#queued : this.#plain).add(pattern, weighed);
+  add(pattern: Pattern, weighed: Weighed, watch: Watch | null): void {
+    (pattern.queued ? this.#queued : this.#plain).add(pattern, weighed, watch);
+  }
+
+  get expressions() {
+    return [...this.#plain.expressions, ...this.#queued.expressions];
   }
 
   /** The first rule that matches the message `text[start, end)`. */
@@ -211,9 +278,15 @@ function queueIdEnd(text: string, start: number, end: number): number {
   let at = start;
   for (; at < limit; at++) {
     const code = text.charCodeAt(at);
-    if (!((code >= 48 && code <= 57) || (code >= 65 && code <= 90) || (code >= 97 && code <= 122))) break;
+    if (!isInQueueId(code)) break;
   }
   return at - start >= 5 && text.charCodeAt(at) === 58 && text.charCodeAt(at + 1) === 32 ? at + 2 : -1;
+}
+
+/** Postfix's queue ids have no small vowels, so that no word such as `warning` is one. */
+function isInQueueId(code: number): boolean {
+  if (code < 97) return (code >= 48 && code <= 57) || (code >= 65 && code <= 90);
+  return code <= 122 && code !== 97 && code !== 101 && code !== 105 && code !== 111 && code !== 117;
 }
 
 /** Rules in the order in which they are tried, neighbours with the same opening words joined. */
@@ -222,10 +295,14 @@ class Openings {
   /** By the first character. */
   readonly #byFirst: Opening[][] = Array.from({ length: 256 }, () => []);
 
-  add(pattern: Pattern, weighed: Weighed): void {
+  get expressions() {
+    return this.#all.map(({ rules, expression }) => ({ rules, expression }));
+  }
+
+  add(pattern: Pattern, weighed: Weighed, watch: Watch | null): void {
     const last = this.#all.at(-1);
-    if (last?.take(pattern, weighed)) return;
-    const opening = new Opening(pattern, weighed);
+    if (watch === null && last?.take(pattern, weighed)) return;
+    const opening = new Opening(pattern, weighed, watch);
     this.#all.push(opening);
     const first = firstOf({ type: 'sequence', items: [pattern.head.node, pattern.address.node] });
     for (const [code, openings] of this.#byFirst.entries()) if ((first >> BigInt(code)) & 1n) openings.push(opening);
@@ -254,12 +331,15 @@ class Opening {
   readonly #ends: string[] = [];
   readonly #rules: { readonly weighed: Weighed; readonly group: number; readonly timesGroup: number }[] = [];
   readonly #plain: boolean;
+  /** Of a rule of the admin's own, which stands alone so that it can be switched off alone. */
+  readonly #watch: Watch | null;
   readonly #hostGroup: number;
   readonly #ipGroup: number;
   #groups: number;
   #expression: RegExp | null = null;
 
-  constructor(pattern: Pattern, weighed: Weighed) {
+  constructor(pattern: Pattern, weighed: Weighed, watch: Watch | null) {
+    this.#watch = watch;
     this.literal = literalStart(pattern.head.node);
     this.#start = pattern.head.source + pattern.addressSource;
     this.#plain = isPlain(pattern);
@@ -272,7 +352,7 @@ class Opening {
 
   /** Adds a rule with the same words before the same kind of address; false when it has others. */
   take(pattern: Pattern, weighed: Weighed): boolean {
-    if (!this.#plain || pattern.head.source + pattern.addressSource !== this.#start) return false;
+    if (this.#watch !== null || !this.#plain || pattern.head.source + pattern.addressSource !== this.#start) return false;
     this.#add(pattern, weighed);
     return true;
   }
@@ -284,9 +364,17 @@ class Opening {
     this.#expression = null;
   }
 
-  find(message: string): Finding | null {
+  get rules(): string[] {
+    return this.#rules.map(({ weighed }) => weighed.rule.name);
+  }
+
+  get expression(): RegExp {
     this.#expression ??= new RegExp(`^${this.#start}(?:${this.#ends.join('|')})`);
-    const found = this.#expression.exec(message);
+    return this.#expression;
+  }
+
+  find(message: string): Finding | null {
+    const found = this.#watch === null ? this.expression.exec(message) : this.#watched(message, this.#watch);
     if (found === null) return null;
     for (const { weighed, group, timesGroup } of this.#rules) {
       if (found[group] === undefined) continue;
@@ -300,6 +388,14 @@ class Opening {
       };
     }
     return null;
+  }
+
+  #watched(message: string, watch: Watch): RegExpExecArray | null {
+    if (watch.isOff) return null;
+    watch.begin();
+    const found = this.expression.exec(message);
+    watch.end();
+    return found;
   }
 }
 

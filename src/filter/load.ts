@@ -17,8 +17,8 @@ import { PatternError } from './syntax.js';
  * @throws UsageError naming file, rule and reason.
  */
 export function loadRules(packagedDir: string, overrideDir: string | null): Rule[] {
-  const packaged = readDirectory(packagedDir);
-  const overriding = overrideDir === null || !existsSync(overrideDir) ? [] : readDirectory(overrideDir);
+  const packaged = readDirectory(packagedDir, true);
+  const overriding = overrideDir === null || !existsSync(overrideDir) ? [] : readDirectory(overrideDir, false);
   const changed = new Map(overriding.map((rule) => [rule.name, rule]));
   const known = new Set(packaged.map((rule) => rule.name));
   return [
@@ -37,7 +37,7 @@ export function packagedFilters(): string {
 }
 
 /** The rules of one file's text. */
-export function parseRules(text: string, file: string): Rule[] {
+export function parseRules(text: string, file: string, packaged = false): Rule[] {
   let document: unknown;
   try {
     document = parse(text);
@@ -61,7 +61,7 @@ export function parseRules(text: string, file: string): Rule[] {
       if (error instanceof PatternError) throw new UsageError(`${place}: its pattern ${error.message}`);
       throw error;
     }
-    return { ...rule, points: rule.points ?? 0, closes: rule.closes || rule.kind === 'closed', file };
+    return { ...rule, points: rule.points ?? 0, closes: rule.closes || rule.kind === 'closed', file, packaged };
   });
 }
 
@@ -100,13 +100,14 @@ const fileSchema = z.strictObject({
   ),
 });
 
-function readDirectory(directory: string): Rule[] {
+function readDirectory(directory: string, packaged: boolean): Rule[] {
   const files = attempt(directory, () => readdirSync(directory)).filter((name) => name.endsWith('.toml'));
   const rules = files.sort().flatMap((name) => {
     const file = join(directory, name);
     return parseRules(
       attempt(file, () => readFileSync(file, 'utf8')),
       file,
+      packaged,
     );
   });
   const first = new Map<string, Rule>();

@@ -260,6 +260,15 @@ describe("a client's text", () => {
     );
   });
 
+  test('behind a word that is no queue id is no reject', () => {
+    expect(match(smtpd(`warning: reject: ETRN from x[${VICTIM}]: 554 5.7.1 <a>: Relay access denied`))).toBeNull();
+    expect(match(smtpd(`fatal: client=x[${VICTIM}]`))).toBeNull();
+    for (const id of ['NOQUEUE', '4F1A223E361', '4XyZ0q1Wz2zB5', '3Pt2mN2VXxznjll'])
+      expect(match(smtpd(`${id}: reject: RCPT from x[198.51.100.3]: 554 5.7.1 <a>: Relay access denied`))?.rule).toBe(
+        'postfix/relay-denied',
+      );
+  });
+
   test('so long that a syslog cuts the true address off names nobody', () => {
     const filler = 'A'.repeat(2_000);
     const names = [

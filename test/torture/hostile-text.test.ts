@@ -144,7 +144,9 @@ describe(`over ${LINES.toLocaleString('en')} lines`, () => {
           { numRuns: CHUNKS_AT_ONCE, seed: chanceFor(PART, round + 1).between(0, 2 ** 31 - 1) },
         );
       } catch (error) {
-        throw new Error(`${error instanceof Error ? error.message : String(error)}\n${repeatWith(PART)}`);
+        // fast-check's own message shows the whole chunk; its cause names the line.
+        const { message, cause } = error instanceof Error ? error : { message: String(error), cause: null };
+        throw new Error(`${cause instanceof Error ? cause.message : message}\n${repeatWith(PART)}`);
       }
       // The runner asks now and then whether this is still alive.
       await new Promise((resolve) => setImmediate(resolve));
