@@ -352,7 +352,8 @@ class Opening {
 
   /** Adds a rule with the same words before the same kind of address; false when it has others. */
   take(pattern: Pattern, weighed: Weighed): boolean {
-    if (this.#watch !== null || !this.#plain || pattern.head.source + pattern.addressSource !== this.#start) return false;
+    if (this.#watch !== null || !this.#plain || pattern.head.source + pattern.addressSource !== this.#start)
+      return false;
     this.#add(pattern, weighed);
     return true;
   }

@@ -166,20 +166,29 @@ function guardBounded(node: Node): void {
   const { positions, loops, ambiguous, ways } = automaton(node, true);
   let together = 1;
   for (const [i, loop] of loops.entries()) {
-    const own = ways.get(loop) ?? 1;
-    if (own === 1) continue;
-    const shares =
-      ambiguous.has(loop) ||
-      (loop.size > 1 && hasTwoReadings(positions, Math.min(...loop), loop)) ||
-      loops.some(
+    const { ends, all } = ways.get(loop) ?? NO_WAYS;
+    if (all === 1) continue;
+    if (ambiguous.has(loop) || (loop.size > 1 && hasTwoReadings(positions, Math.min(...loop), loop))) together *= all;
+    else {
+      const shares = loops.some(
         (other, j) =>
           j !== i && (j < i ? hasFloatingBorder(positions, other, loop) : hasFloatingBorder(positions, loop, other)),
       );
-    if (shares) together *= own;
+      if (shares) together *= ends;
+    }
   }
   if (together > MAX_WAYS)
     throw new PatternError('has repeated or optional parts that can match the same text in too many ways');
 }
+
+interface Ways {
+  /** How many repetitions it may end behind. */
+  readonly ends: number;
+  /** All ways to take it and what is in it. */
+  readonly all: number;
+}
+
+const NO_WAYS: Ways = { ends: 1, all: 1 };
 
 /** Steps for each character that nobody notices. */
 const MAX_WAYS = 500;
@@ -225,7 +234,7 @@ interface Automaton {
   /** Those that repeat a part which can match nothing, or which is a repetition itself. */
   readonly ambiguous: ReadonlySet<ReadonlySet<number>>;
   /** In how many ways a loop that has a bound can be taken. */
-  readonly ways: ReadonlyMap<ReadonlySet<number>, number>;
+  readonly ways: ReadonlyMap<ReadonlySet<number>, Ways>;
 }
 
 interface Position {
@@ -246,7 +255,7 @@ const MANY = 10;
 function automaton(root: Node, lenient = false): Automaton {
   const positions: Position[] = [];
   const ambiguous = new Set<ReadonlySet<number>>();
-  const ways = new Map<ReadonlySet<number>, number>();
+  const ways = new Map<ReadonlySet<number>, Ways>();
   let loops: Set<number>[] = [];
   const join = (from: readonly number[], to: readonly number[]): boolean => {
     let twice = false;
@@ -288,8 +297,10 @@ function automaton(root: Node, lenient = false): Automaton {
         };
       }
       case 'repeat': {
-        if (node.max - node.min >= MANY) return endless(node.item, node.min, 1);
-        if (lenient && node.max > 0) return endless(node.item, node.min, waysOf(node));
+        if (node.max - node.min >= MANY) return endless(node.item, node.min, NO_WAYS);
+        if (lenient && node.max > 0) {
+          return endless(node.item, node.min, { ends: node.max - node.min + 1, all: waysOf(node) });
+        }
         return counted(node.item, node.min, node.max);
       }
       case 'look':
@@ -299,7 +310,7 @@ function automaton(root: Node, lenient = false): Automaton {
         return { nullable: true, first: [], last: [] };
     }
   };
-  const endless = (item: Node, min: number, inWays: number): Fragment => {
+  const endless = (item: Node, min: number, inWays: Ways): Fragment => {
     const start = positions.length;
     const part = build(item);
     const loop = new Set([...positions.keys()].slice(start));

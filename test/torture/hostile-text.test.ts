@@ -14,7 +14,7 @@ import { type Client, FORMS, type Form, raw, sanitized } from './hostile-grammar
 import { hostileText, VICTIMS } from './hostile-strings.js';
 
 const PART = 'hostile-text';
-const LINES = byForm(30_000, 1_200_000);
+const LINES = byForm(30_000, 1_000_000);
 const LINES_A_CHUNK = 20;
 const CHUNKS_AT_ONCE = 100;
 const [VICTIM] = VICTIMS;
