@@ -164,6 +164,9 @@ function guardTime(node: Node): void {
  */
 function guardBounded(node: Node): void {
   const { positions, loops, ambiguous, ways } = automaton(node, true);
+  const most = loops.reduce((product, loop) => product * (ways.get(loop) ?? NO_WAYS).all, 1);
+  if (most <= MAX_WAYS) return;
+  const chars = loops.map((loop) => charsOf(positions, loop));
   let together = 1;
   for (const [i, loop] of loops.entries()) {
     const { ends, all } = ways.get(loop) ?? NO_WAYS;
@@ -172,7 +175,9 @@ function guardBounded(node: Node): void {
     else {
       const shares = loops.some(
         (other, j) =>
-          j !== i && (j < i ? hasFloatingBorder(positions, other, loop) : hasFloatingBorder(positions, loop, other)),
+          j !== i &&
+          ((chars[i] ?? 0n) & (chars[j] ?? 0n)) !== 0n &&
+          (j < i ? hasFloatingBorder(positions, other, loop) : hasFloatingBorder(positions, loop, other)),
       );
       if (shares) together *= ends;
     }
