@@ -3,23 +3,13 @@
  * reasons hold text that attackers choose, so all of it goes through `safe` or `json`.
  */
 import { inspect } from 'node:util';
+import { safe, safeJson } from '../domain/safe.js';
 
-/** Characters that steer a terminal or hide text: controls (C0, DEL, C1), bidi and zero-width ones, odd separators. */
-const STEERING = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+export { safe };
 
-/** `text` with every character that could steer a terminal made visible: `\x1b`, `\u202e`. */
-export function safe(text: string): string {
-  return text.replace(STEERING, (char) => {
-    const code = char.codePointAt(0) ?? 0;
-    return code < 0x100 ? `\\x${hex(code, 2)}` : code < 0x10000 ? `\\u${hex(code, 4)}` : `\\u{${hex(code, 1)}}`;
-  });
-}
-
-/** JSON that means the same and can't steer a terminal either. */
+/** JSON that means the same as `value` and can't steer a terminal either. */
 export function json(value: unknown, indent?: number): string {
-  return JSON.stringify(value, null, indent).replace(/[^\n\P{C}]|[\p{Zl}\p{Zp}]/gu, (char) =>
-    Array.from({ length: char.length }, (_, i) => `\\u${hex(char.charCodeAt(i), 4)}`).join(''),
-  );
+  return safeJson(JSON.stringify(value, null, indent));
 }
 
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
@@ -61,7 +51,7 @@ export function table<Row>(look: Look, columns: readonly Column<Row>[], rows: re
     return {
       column,
       texts,
-      width: texts.reduce((widest, text) => Math.max(widest, lengthOf(text)), column.title.length),
+      width: texts.reduce((widest, text) => Math.max(widest, columnsOf(text)), column.title.length),
     };
   });
   const laid = fitted(all, look.width);
@@ -74,9 +64,30 @@ export function table<Row>(look: Look, columns: readonly Column<Row>[], rows: re
 
 /** `text` in at most `width` columns, with a mark when something was cut off. */
 export function cut(text: string, width: number): string {
-  const chars = [...text];
-  return chars.length <= width ? text : `${chars.slice(0, Math.max(0, width - 1)).join('')}…`;
+  if (columnsOf(text) <= width) return text;
+  let kept = '';
+  let columns = 0;
+  for (const char of text) {
+    columns += columnsOf(char);
+    if (columns > width - 1) break;
+    kept += char;
+  }
+  return `${kept}…`;
 }
+
+/** Columns that a terminal gives to printable text: two to East Asian wide characters and pictures, none to accents. */
+export function columnsOf(text: string): number {
+  if (PLAIN.test(text)) return text.length;
+  let columns = 0;
+  for (const char of text) columns += ACCENT.test(char) ? 0 : WIDE.test(char) ? 2 : 1;
+  return columns;
+}
+
+const PLAIN = /^[\x20-\x7e]*$/;
+const ACCENT = /^\p{M}/u;
+/** Unicode Standard Annex 11, East Asian Width: the blocks that are wide or full-width. */
+const WIDE =
+  /^[\u1100-\u115f\u2e80-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u;
 
 const GAP = 2;
 
@@ -95,7 +106,7 @@ function line<Row>(
   const parts = laid.map((one) => {
     const { text, style } = cell(one);
     const shown = cut(text, one.width);
-    const padding = ' '.repeat(one.width - lengthOf(shown));
+    const padding = ' '.repeat(one.width - columnsOf(shown));
     const inStyle = style === undefined || shown === '' ? shown : styled(look, style, shown);
     return one.column.right === true ? padding + inStyle : inStyle + padding;
   });
@@ -123,17 +134,9 @@ function total(widths: readonly number[]): number {
   return widths.reduce((sum, one) => sum + one, 0) + GAP * (widths.length - 1);
 }
 
-function lengthOf(text: string): number {
-  return [...text].length;
-}
-
 function wantsColour(tty: boolean, env: NodeJS.ProcessEnv): boolean {
   const force = env.FORCE_COLOR;
   if (force !== undefined && force !== '') return force !== '0';
   if (env.NO_COLOR !== undefined && env.NO_COLOR !== '') return false;
   return tty && env.TERM !== 'dumb';
-}
-
-function hex(code: number, digits: number): string {
-  return code.toString(16).padStart(digits, '0');
 }

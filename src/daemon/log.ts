@@ -2,6 +2,7 @@
 import pino, { type DestinationStream, type Logger } from 'pino';
 import pretty from 'pino-pretty';
 import type { Config } from '../config/schema.js';
+import { safe, safeJson } from '../domain/safe.js';
 
 export type { Logger };
 
@@ -10,7 +11,7 @@ const JOURNAL_PRIORITY: Record<number, string> = { 10: '<7>', 20: '<7>', 30: '<6
 
 export function createLogger(output: Config['log_output']): Logger {
   const format = output.format === 'auto' ? automaticFormat() : output.format;
-  return pino({ level: output.level, base: null }, destination(format));
+  return pino({ level: output.level, base: null, hooks: { streamWrite: safeJson } }, destination(format));
 }
 
 function automaticFormat(): 'pretty' | 'json' | 'journal' {
@@ -27,11 +28,9 @@ function destination(format: 'pretty' | 'json' | 'journal'): DestinationStream {
     colorize: !journal && process.stderr.isTTY && process.env['NO_COLOR'] === undefined,
     translateTime: 'SYS:HH:MM:ss',
     ignore: journal ? 'time,level,pid,hostname' : 'pid,hostname',
-    singleLine: true,
     hideObject: true,
-    ...(journal && {
-      messageFormat: (entry: Record<string, unknown>, key: string) =>
-        `${JOURNAL_PRIORITY[Number(entry['level'])] ?? '<6>'}${String(entry[key] ?? '')}`,
-    }),
+    // One entry is one line, and only we say its priority: messages hold host names and the words of other programs.
+    messageFormat: (entry: Record<string, unknown>, key: string) =>
+      `${journal ? (JOURNAL_PRIORITY[Number(entry['level'])] ?? '<6>') : ''}${safe(String(entry[key] ?? ''))}`,
   });
 }

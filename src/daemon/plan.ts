@@ -30,7 +30,11 @@ export async function makePlan(
   options: { readonly once: boolean; readonly logger: Logger },
 ): Promise<Plan> {
   const rules = loadRules(packagedFilters(), config.log.filters, 'own');
-  const filter = Filter.compile(rules, { points: config.points, reply: config.postfix.reply });
+  const filter = Filter.compile(rules, {
+    points: config.points,
+    reply: config.postfix.reply,
+    onSlow: ({ name, file }, message) => options.logger.error({ event: 'rule-off', rule: name, file }, message),
+  });
   const files = logFiles(config);
   for (const file of files) checkLog(file, options.once);
   return {

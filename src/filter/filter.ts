@@ -6,6 +6,7 @@
 import { parseAddress } from '../domain/address.js';
 import { UsageError } from '../domain/errors.js';
 import type { Match } from '../domain/event.js';
+import { Brake, type Watch } from './brake.js';
 import type { LineClock } from './clock.js';
 import { LineHeader } from './header.js';
 import { Line } from './line.js';
@@ -18,10 +19,14 @@ export interface FilterOptions {
   readonly points?: Readonly<Record<string, number>>;
   /** Postfix's reply to a banned client, with `{until}`: what `{reply}` in a pattern stands for. */
   readonly reply?: string;
+  /** Told of a rule that `scan` switched off, with a sentence that says why and what to do. */
+  readonly onSlow?: (rule: Rule, message: string) => void;
 }
 
 const MAX_REPEATED = 100;
 const DEFAULT_REPLY = 'Blocked until {until}';
+/** For one chunk, which usually takes a few milliseconds. */
+const PATIENCE_MS = 1_000;
 
 export class Filter {
   readonly rules: readonly Rule[];
@@ -32,10 +37,12 @@ export class Filter {
   readonly #addresses = new Addresses();
   readonly #header = new LineHeader();
   readonly #line = new Line();
+  readonly #suspects: Suspects | null;
 
-  private constructor(rules: readonly Rule[], programs: ReadonlyMap<string, Program>) {
+  private constructor(rules: readonly Rule[], programs: ReadonlyMap<string, Program>, suspects: Suspects | null) {
     this.rules = rules;
     this.#programs = programs;
+    this.#suspects = suspects;
   }
 
   /** @throws UsageError when `options.points` names a rule that there is not. */
@@ -50,16 +57,18 @@ export class Filter {
       );
     }
     const programs = new Map<string, Program>();
+    const suspects = rules.every(({ packaged }) => packaged) ? null : new Suspects(options.onSlow);
     for (const rule of rules) {
+      const watch = rule.packaged ? null : (suspects?.watch(rule) ?? null);
       const weighed = weigh(rule, points[rule.name]);
       const pattern = parseRulePattern(rule.pattern, options.reply ?? DEFAULT_REPLY);
       for (const name of rule.program) {
         const program = programs.get(name) ?? new Program();
-        program.add(pattern, weighed);
+        program.add(pattern, weighed, watch);
         programs.set(name, program);
       }
     }
-    return new Filter(rules, programs);
+    return new Filter(rules, programs, suspects);
   }
 
   /**
@@ -69,6 +78,7 @@ export class Filter {
    */
   scan(lines: Buffer | string, clock: LineClock, onMatch: (match: Match) => void): number {
     const bytes = typeof lines === 'string' ? Buffer.from(lines, 'latin1') : lines;
+    if (this.#suspects !== null) return this.#scanBraked(bytes, clock, onMatch, this.#suspects);
     let count = 0;
     for (let from = 0; from < bytes.length; count++) {
       let to = bytes.indexOf(NEWLINE, from);
@@ -78,6 +88,29 @@ export class Filter {
       from = to + 1;
     }
     return count;
+  }
+
+  /** As `scan`, in steps of which each is done wholly or not at all, since any of them may be ended from outside. */
+  #scanBraked(bytes: Buffer, clock: LineClock, onMatch: (match: Match) => void, suspects: Suspects): number {
+    const matches: Match[] = [];
+    let done = { from: 0, lines: 0, matches: 0 };
+    suspects.run(() => {
+      matches.length = done.matches;
+      while (done.from < bytes.length) {
+        let to = bytes.indexOf(NEWLINE, done.from);
+        if (to < 0) to = bytes.length;
+        const match = this.#match(bytes, done.from, to, clock);
+        if (match !== null) matches.push(match);
+        done = { from: to + 1, lines: done.lines + 1, matches: matches.length };
+      }
+    });
+    for (const match of matches) onMatch(match);
+    return done.lines;
+  }
+
+  /** The regular expressions that are run, each with the rules that it joins: for those who judge them. */
+  get expressions(): readonly { readonly rules: readonly string[]; readonly expression: RegExp }[] {
+    return [...this.#programs.values()].flatMap((program) => program.expressions);
   }
 
   /** @param line Bytes as latin-1. */
@@ -110,6 +143,7 @@ export class Filter {
     if (finding === null) return null;
     const { weighed, host, times } = finding;
     if (weighed.kind === null) return null;
+    if (!finding.isPlain && to - from >= CUT_AT) return null;
     const ip = this.#addresses.parse(finding.ip);
     if (ip === null) return null;
     const { text } = line;
@@ -144,6 +178,11 @@ export class Filter {
 
 const NEWLINE = 10;
 const CARRIAGE_RETURN = 13;
+/**
+ * RFC 3164, 4.1: a syslog message has at most 1,024 bytes, `<PRI>` included. Where the end of the line is what makes an
+ * address unmistakable, a line which may have lost its own says nothing: a long user name pushes the true address out.
+ */
+const CUT_AT = 1_000;
 
 /** A power of two. */
 const TAGS = 256;
@@ -167,6 +206,36 @@ const REPEATED_MESSAGE = /^(message repeated (\d{1,9}) times: \[ ?)(.*?)( ?\])$/
 /** `postfix/smtpd` for that daemon under any service name (`postfix/submission/smtpd`) or instance (`postfix-in/smtpd`). */
 function canonicalTag(tag: string): string {
   return tag.replace(/^postfix[\w.-]*\/(?:[\w.-]+\/)*/, 'postfix/');
+}
+
+/** The rules of the admin's own, which the guard has passed and nobody else has proved. */
+class Suspects {
+  readonly #brake = new Brake(PATIENCE_MS);
+  readonly #rules: { readonly rule: Rule; readonly watch: Watch; isTold: boolean }[] = [];
+  readonly #onSlow: FilterOptions['onSlow'];
+
+  constructor(onSlow: FilterOptions['onSlow']) {
+    this.#onSlow = onSlow;
+  }
+
+  watch(rule: Rule): Watch {
+    const watch = this.#brake.watch();
+    this.#rules.push({ rule, watch, isTold: false });
+    return watch;
+  }
+
+  run(work: () => void): void {
+    this.#brake.run(work);
+    for (const suspect of this.#rules) {
+      if (!suspect.watch.isOff || suspect.isTold) continue;
+      suspect.isTold = true;
+      const { rule } = suspect;
+      this.#onSlow?.(
+        rule,
+        `${rule.file}, rule "${rule.name}": its pattern took about a second for a few lines, so this rule is switched off and the others go on; make the pattern simpler (fewer repeated or optional parts that can match the same text), then reload blockd`,
+      );
+    }
+  }
 }
 
 function weigh(rule: Rule, override: number | undefined): Weighed {

@@ -137,7 +137,9 @@ function canSwallow(part: Parsed, chars: readonly CharSet[]): boolean {
  * On the degree of ambiguity of finite automata, TCS 88 (1991).
  */
 function guardTime(node: Node): void {
+  if (hasRepeatedLook(node)) throw new PatternError('looks ahead inside of a repetition, each time anew');
   for (const look of looksIn(node)) guardTime(look);
+  guardBounded(node);
   const { positions, loops } = automaton(node);
   for (const loop of loops) {
     if (loop.size > 1 && hasTwoReadings(positions, Math.min(...loop), loop)) {
@@ -156,10 +158,88 @@ function guardTime(node: Node): void {
   }
 }
 
+/**
+ * A repetition with a bound does not grow with the line, but several that can match the same text multiply:
+ * `a?a?a?…` doubles with each part.
+ */
+function guardBounded(node: Node): void {
+  const { positions, loops, ambiguous, ways } = automaton(node, true);
+  const most = loops.reduce((product, loop) => product * (ways.get(loop) ?? NO_WAYS).all, 1);
+  if (most <= MAX_WAYS) return;
+  const chars = loops.map((loop) => charsOf(positions, loop));
+  let together = 1;
+  for (const [i, loop] of loops.entries()) {
+    const { ends, all } = ways.get(loop) ?? NO_WAYS;
+    if (all === 1) continue;
+    if (ambiguous.has(loop) || (loop.size > 1 && hasTwoReadings(positions, Math.min(...loop), loop))) together *= all;
+    else {
+      const shares = loops.some(
+        (other, j) =>
+          j !== i &&
+          ((chars[i] ?? 0n) & (chars[j] ?? 0n)) !== 0n &&
+          (j < i ? hasFloatingBorder(positions, other, loop) : hasFloatingBorder(positions, loop, other)),
+      );
+      if (shares) together *= ends;
+    }
+  }
+  if (together > MAX_WAYS)
+    throw new PatternError('has repeated or optional parts that can match the same text in too many ways');
+}
+
+interface Ways {
+  /** How many repetitions it may end behind. */
+  readonly ends: number;
+  /** All ways to take it and what is in it. */
+  readonly all: number;
+}
+
+const NO_WAYS: Ways = { ends: 1, all: 1 };
+
+/** Steps for each character that nobody notices. */
+const MAX_WAYS = 500;
+
+/** In how many ways can its repetitions be taken? Endless ones count as one. */
+function waysOf(node: Node): number {
+  switch (node.type) {
+    case 'sequence':
+      return node.items.reduce((product, item) => product * waysOf(item), 1);
+    case 'choice':
+      return node.options.reduce((sum, option) => sum + waysOf(option), 0);
+    case 'repeat': {
+      if (node.max - node.min >= MANY) return 1;
+      const each = waysOf(node.item);
+      let sum = 0;
+      for (let times = node.min; times <= node.max && sum <= MAX_WAYS; times++) sum += each ** times;
+      return sum;
+    }
+    default:
+      return 1;
+  }
+}
+
+function hasRepeatedLook(node: Node): boolean {
+  switch (node.type) {
+    case 'look':
+      return hasRepeatedLook(node.item);
+    case 'sequence':
+      return node.items.some(hasRepeatedLook);
+    case 'choice':
+      return node.options.some(hasRepeatedLook);
+    case 'repeat':
+      return node.max > 1 ? looksIn(node.item).length > 0 : hasRepeatedLook(node.item);
+    default:
+      return false;
+  }
+}
+
 interface Automaton {
   readonly positions: readonly Position[];
   /** Positions that can reach each other, loop by loop, in the order of the pattern. */
   readonly loops: readonly ReadonlySet<number>[];
+  /** Those that repeat a part which can match nothing, or which is a repetition itself. */
+  readonly ambiguous: ReadonlySet<ReadonlySet<number>>;
+  /** In how many ways a loop that has a bound can be taken. */
+  readonly ways: ReadonlyMap<ReadonlySet<number>, Ways>;
 }
 
 interface Position {
@@ -176,8 +256,11 @@ interface Fragment {
 /** From here on a bounded repetition is treated as if it had no bound. */
 const MANY = 10;
 
-function automaton(root: Node): Automaton {
+/** @param lenient Every repetition is a loop, and none is refused. */
+function automaton(root: Node, lenient = false): Automaton {
   const positions: Position[] = [];
+  const ambiguous = new Set<ReadonlySet<number>>();
+  const ways = new Map<ReadonlySet<number>, Ways>();
   let loops: Set<number>[] = [];
   const join = (from: readonly number[], to: readonly number[]): boolean => {
     let twice = false;
@@ -218,19 +301,30 @@ function automaton(root: Node): Automaton {
           last: options.flatMap((option) => option.last),
         };
       }
-      case 'repeat':
-        return node.max - node.min >= MANY ? endless(node.item, node.min) : counted(node.item, node.min, node.max);
+      case 'repeat': {
+        if (node.max - node.min >= MANY) return endless(node.item, node.min, NO_WAYS);
+        if (lenient && node.max > 0) {
+          return endless(node.item, node.min, { ends: node.max - node.min + 1, all: waysOf(node) });
+        }
+        return counted(node.item, node.min, node.max);
+      }
+      case 'look':
+        // It is tried wherever the pattern gets to, and nothing follows it.
+        return { nullable: true, first: build(node.item).first, last: [] };
       default:
         return { nullable: true, first: [], last: [] };
     }
   };
-  const endless = (item: Node, min: number): Fragment => {
+  const endless = (item: Node, min: number, inWays: Ways): Fragment => {
     const start = positions.length;
     const part = build(item);
     const loop = new Set([...positions.keys()].slice(start));
     loops = [...loops.filter((inner) => !isWithin(inner, loop)), loop];
-    if (part.nullable) throw new PatternError('repeats a part that can match nothing');
-    if (join(part.last, part.first)) throw new PatternError('nests one repetition directly in another');
+    ways.set(loop, inWays);
+    const nests = join(part.last, part.first);
+    if (lenient && (part.nullable || nests)) ambiguous.add(loop);
+    else if (part.nullable) throw new PatternError('repeats a part that can match nothing');
+    else if (nests) throw new PatternError('nests one repetition directly in another');
     return { ...part, nullable: min === 0 };
   };
   const counted = (item: Node, min: number, max: number): Fragment => {
@@ -239,7 +333,7 @@ function automaton(root: Node): Automaton {
     return sequence(copies.map((copy, index) => (index < min ? copy : { ...copy, nullable: true })));
   };
   build(root);
-  return { positions, loops };
+  return { positions, loops, ambiguous, ways };
 }
 
 function isWithin(inner: ReadonlySet<number>, outer: ReadonlySet<number>): boolean {

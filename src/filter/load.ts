@@ -19,8 +19,8 @@ import { PatternError } from './syntax.js';
  * @throws UsageError naming file, rule and reason.
  */
 export function loadRules(packagedDir: string, overrideDir: string | null, guarded: 'all' | 'own' = 'all'): Rule[] {
-  const packaged = readDirectory(packagedDir, guarded === 'all');
-  const overriding = overrideDir === null || !existsSync(overrideDir) ? [] : readDirectory(overrideDir);
+  const packaged = readDirectory(packagedDir, { packaged: true, guarded: guarded === 'all' });
+  const overriding = overrideDir === null || !existsSync(overrideDir) ? [] : readDirectory(overrideDir, OWN);
   const changed = new Map(overriding.map((rule) => [rule.name, rule]));
   const known = new Set(packaged.map((rule) => rule.name));
   return [
@@ -39,7 +39,7 @@ export function packagedFilters(): string {
 }
 
 /** The rules of one file's text. */
-export function parseRules(text: string, file: string, isGuarded = true): Rule[] {
+export function parseRules(text: string, file: string, { packaged, guarded }: Origin = OWN): Rule[] {
   let document: unknown;
   try {
     document = parse(text);
@@ -59,12 +59,12 @@ export function parseRules(text: string, file: string, isGuarded = true): Rule[]
       throw new UsageError(`${place}: wants points; an offense without any counts nothing`);
     try {
       const pattern = parseRulePattern(rule.pattern, ANY_REPLY);
-      if (isGuarded) guard(pattern);
+      if (guarded) guard(pattern);
     } catch (error) {
       if (error instanceof PatternError) throw new UsageError(`${place}: its pattern ${error.message}`);
       throw error;
     }
-    return { ...rule, points: rule.points ?? 0, closes: rule.closes || rule.kind === 'closed', file };
+    return { ...rule, points: rule.points ?? 0, closes: rule.closes || rule.kind === 'closed', file, packaged };
   });
 }
 
@@ -103,14 +103,22 @@ const fileSchema = z.strictObject({
   ),
 });
 
-function readDirectory(directory: string, isGuarded = true): Rule[] {
+/** Does the file come with blockd, and do the guards judge it? */
+interface Origin {
+  readonly packaged: boolean;
+  readonly guarded: boolean;
+}
+
+const OWN: Origin = { packaged: false, guarded: true };
+
+function readDirectory(directory: string, origin: Origin): Rule[] {
   const files = attempt(directory, () => readdirSync(directory)).filter((name) => name.endsWith('.toml'));
   const rules = files.sort().flatMap((name) => {
     const file = join(directory, name);
     return parseRules(
       attempt(file, () => readFileSync(file, 'utf8')),
       file,
-      isGuarded,
+      origin,
     );
   });
   const first = new Map<string, Rule>();

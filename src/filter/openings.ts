@@ -3,6 +3,7 @@
  * one that can is decoded, and read by the one regular expression that joins all rules with those opening words.
  */
 import type { MatchKind } from '../domain/event.js';
+import type { Watch } from './brake.js';
 import { isPlain } from './guard.js';
 import type { Line } from './line.js';
 import type { Pattern, Rule } from './rule.js';
@@ -17,6 +18,8 @@ export interface Weighed {
 
 export interface Finding {
   readonly weighed: Weighed;
+  /** Is the address found by what precedes it alone? */
+  readonly isPlain: boolean;
   readonly ip: string;
   readonly host: string;
   readonly times: number;
@@ -30,8 +33,12 @@ export class Program {
   /** Those that begin with a queue id, by what follows it. */
   readonly #queued = new Openings();
 
-  add(pattern: Pattern, weighed: Weighed): void {
-    (pattern.queued ? this.#queued : this.#plain).add(pattern, weighed);
+  add(pattern: Pattern, weighed: Weighed, watch: Watch | null): void {
+    (pattern.queued ? this.#queued : this.#plain).add(pattern, weighed, watch);
+  }
+
+  get expressions() {
+    return [...this.#plain.expressions, ...this.#queued.expressions];
   }
 
   /** The first rule that matches the message, `bytes[start, end)` of the line's. */
@@ -49,9 +56,15 @@ function queueIdEnd(bytes: Uint8Array, start: number, end: number): number {
   let at = start;
   for (; at < limit; at++) {
     const code = bytes[at] ?? 0;
-    if (!((code >= 48 && code <= 57) || (code >= 65 && code <= 90) || (code >= 97 && code <= 122))) break;
+    if (!isInQueueId(code)) break;
   }
   return at - start >= 5 && bytes[at] === 58 && bytes[at + 1] === 32 ? at + 2 : -1;
+}
+
+/** Postfix's queue ids have no small vowels, so that no word such as `warning` is one. */
+function isInQueueId(code: number): boolean {
+  if (code < 97) return (code >= 48 && code <= 57) || (code >= 65 && code <= 90);
+  return code <= 122 && code !== 97 && code !== 101 && code !== 105 && code !== 111 && code !== 117;
 }
 
 /** Rules in the order in which they are tried, neighbours with the same opening words joined. */
@@ -60,10 +73,14 @@ class Openings {
   /** By the first character. */
   readonly #byFirst: Opening[][] = Array.from({ length: 256 }, () => []);
 
-  add(pattern: Pattern, weighed: Weighed): void {
+  get expressions() {
+    return this.#all.map(({ rules, expression }) => ({ rules, expression }));
+  }
+
+  add(pattern: Pattern, weighed: Weighed, watch: Watch | null): void {
     const last = this.#all.at(-1);
-    if (last?.take(pattern, weighed)) return;
-    const opening = new Opening(pattern, weighed);
+    if (watch === null && last?.take(pattern, weighed)) return;
+    const opening = new Opening(pattern, weighed, watch);
     this.#all.push(opening);
     const first = firstOf({ type: 'sequence', items: [pattern.head.node, pattern.address.node] });
     // The lowest character is the last bit.
@@ -94,6 +111,8 @@ class Opening {
   readonly #ends: string[] = [];
   readonly #rules: { readonly weighed: Weighed; readonly group: number; readonly timesGroup: number }[] = [];
   readonly #plain: boolean;
+  /** Of a rule of the admin's own, which stands alone so that it can be switched off alone. */
+  readonly #watch: Watch | null;
   readonly #hostGroup: number;
   readonly #ipGroup: number;
   #groups: number;
@@ -103,7 +122,8 @@ class Opening {
   #mark = -1;
   #expression: RegExp | null = null;
 
-  constructor(pattern: Pattern, weighed: Weighed) {
+  constructor(pattern: Pattern, weighed: Weighed, watch: Watch | null) {
+    this.#watch = watch;
     this.#literal = Buffer.from(literalStart(pattern.head.node), 'latin1');
     this.#start = pattern.head.source + pattern.addressSource;
     this.#plain = isPlain(pattern);
@@ -116,7 +136,8 @@ class Opening {
 
   /** Adds a rule with the same words before the same kind of address; false when it has others. */
   take(pattern: Pattern, weighed: Weighed): boolean {
-    if (!this.#plain || pattern.head.source + pattern.addressSource !== this.#start) return false;
+    if (this.#watch !== null || !this.#plain || pattern.head.source + pattern.addressSource !== this.#start)
+      return false;
     this.#add(pattern, weighed);
     return true;
   }
@@ -131,25 +152,44 @@ class Opening {
     this.#expression = null;
   }
 
+  get rules(): string[] {
+    return this.#rules.map(({ weighed }) => weighed.rule.name);
+  }
+
+  get expression(): RegExp {
+    this.#expression ??= new RegExp(`${this.#start}(?:${this.#ends.join('|')})`, 'y');
+    return this.#expression;
+  }
+
   find(line: Line, start: number, end: number): Finding | null {
     if (!line.startsWith(this.#literal, start, end)) return null;
     if (this.#mark >= 0 && !line.has(this.#mark, start + this.#literal.length, end)) return null;
-    this.#expression ??= new RegExp(`${this.#start}(?:${this.#ends.join('|')})`, 'y');
-    this.#expression.lastIndex = start - line.from;
     // `$` is the end of the message, which a wrapper around it may follow.
-    const found = this.#expression.exec(end === line.to ? line.text : line.text.slice(0, end - line.from));
+    const found = this.#read(end === line.to ? line.text : line.text.slice(0, end - line.from), start - line.from);
     if (found === null) return null;
     for (const { weighed, group, timesGroup } of this.#rules) {
       if (found[group] === undefined) continue;
       const host = this.#hostGroup === 0 ? '' : (found[this.#hostGroup] ?? '');
       return {
         weighed,
+        isPlain: this.#plain,
         ip: found[this.#ipGroup] ?? '',
         host,
         times: timesGroup === 0 ? 1 : timesOf(found[timesGroup]),
       };
     }
     return null;
+  }
+
+  #read(text: string, from: number): RegExpExecArray | null {
+    const { expression } = this;
+    expression.lastIndex = from;
+    if (this.#watch === null) return expression.exec(text);
+    if (this.#watch.isOff) return null;
+    this.#watch.begin();
+    const found = expression.exec(text);
+    this.#watch.end();
+    return found;
   }
 }
 

@@ -18,6 +18,8 @@ export interface Rule {
   readonly ignores: readonly string[];
   /** Path of the file that it came from. */
   readonly file: string;
+  /** Comes with blockd, and is proved linear by its tests. */
+  readonly packaged: boolean;
 }
 
 /** A line that the rule must match, and the address that it must find. */
@@ -73,8 +75,8 @@ export function parseRulePattern(text: string, reply: string): Pattern {
 
 const QUEUED = '{qid}: ';
 
-/** Short and long queue ids, and NOQUEUE. */
-const QUEUE_ID = '[0-9A-Za-z]{5,25}';
+/** Short and long queue ids, and NOQUEUE; without small vowels, as Postfix makes them. */
+const QUEUE_ID = '[0-9A-Zb-df-hj-np-tv-z]{5,25}';
 /** Postfix checks host names and prints `unknown` for others; postscreen prints none. */
 const CLIENT = '([\\w.-]*)\\[([\\da-fA-F:.]{2,45})\\](?::\\d{1,5}(?!\\d))?';
 /** Neither kind may be cut short, nor take the colon or the full stop behind it. */

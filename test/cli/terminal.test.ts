@@ -104,5 +104,10 @@ describe('a table', () => {
 it('text that is cut off ends with a mark', () => {
   expect(cut('abcdef', 6)).toBe('abcdef');
   expect(cut('abcdef', 4)).toBe('abc…');
-  expect(cut('🙂🙂🙂', 2)).toBe('🙂…');
+  // Each takes two columns.
+  expect(cut('🙂🙂🙂', 6)).toBe('🙂🙂🙂');
+  expect(cut('🙂🙂🙂', 4)).toBe('🙂…');
+  expect(cut('日本語', 2)).toBe('…');
+  // An accent of its own takes none.
+  expect(cut('a\u0301b\u0301', 2)).toBe('a\u0301b\u0301');
 });

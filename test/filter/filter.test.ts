@@ -260,6 +260,27 @@ describe("a client's text", () => {
     );
   });
 
+  test('behind a word that is no queue id is no reject', () => {
+    expect(match(smtpd(`warning: reject: ETRN from x[${VICTIM}]: 554 5.7.1 <a>: Relay access denied`))).toBeNull();
+    expect(match(smtpd(`fatal: client=x[${VICTIM}]`))).toBeNull();
+    for (const id of ['NOQUEUE', '4F1A223E361', '4XyZ0q1Wz2zB5', '3Pt2mN2VXxznjll'])
+      expect(match(smtpd(`${id}: reject: RCPT from x[198.51.100.3]: 554 5.7.1 <a>: Relay access denied`))?.rule).toBe(
+        'postfix/relay-denied',
+      );
+  });
+
+  test('so long that a syslog cuts the true address off names nobody', () => {
+    const filler = 'A'.repeat(2_000);
+    const names = [
+      `Nov 25 01:12:15 mx dovecot: imap-login: Disconnected (auth failed, 1 attempts in 2 secs): user=<x>, method=PLAIN, rip=${VICTIM}, lip=192.0.2.1, TLS ${filler}`,
+      `Nov 25 01:12:15 mx dovecot: auth: passwd-file(a,${VICTIM}): unknown user${filler}`,
+      `Nov 25 01:12:15 mx auth: pam_unix(dovecot:auth): authentication failure; logname= uid=0 euid=0 tty=dovecot ruser=x rhost=${VICTIM}  user=${filler}`,
+    ];
+    for (const length of [1_019, 1_024, 2_048]) {
+      for (const line of names) expect(match(line.slice(0, length))).toBeNull();
+    }
+  });
+
   test('of any bytes at all makes nothing throw', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary', maxLength: 200 }), (text) => {
