@@ -75,7 +75,7 @@ export class Allowlist {
    * allowed address, or lies in an allowed network. `host` is the name that Postfix confirmed, else null.
    */
   why(subject: string, host: string | null): string | null {
-    const byName = host === null ? null : this.#byName(host);
+    const byName = this.whyName(host);
     if (byName !== null) return byName;
     const network = parseNetwork(subject);
     if (network === null) return null;
@@ -104,8 +104,9 @@ export class Allowlist {
     return null;
   }
 
-  #byName(host: string): string | null {
-    if (this.#names.size === 0) return null;
+  /** Why a client with this confirmed name is never banned, whatever its address, or null. */
+  whyName(host: string | null): string | null {
+    if (host === null || this.#names.size === 0) return null;
     let rest = host.toLowerCase();
     for (;;) {
       const why = this.#names.get(rest);

@@ -3,7 +3,7 @@
  * The store keeps it, the access map enforces it.
  */
 import { networkOf, subjectOf } from '../domain/address.js';
-import type { Ban, ReleaseHow } from '../domain/ban.js';
+import type { Ban, Release, ReleaseHow } from '../domain/ban.js';
 import type { LogEvent } from '../domain/event.js';
 import type { Allowlist } from './allowlist.js';
 import { add, NOTHING, rankOf, rebase, valueAt } from './decay.js';
@@ -39,10 +39,25 @@ const MAX_MEMBERS = 256;
 /** Below this a decayed sum says nothing any more. */
 const NEGLIGIBLE = 0.01;
 const MAX_EVIDENCE_LINE = 500;
+const MAX_PLACES = 65_536;
+
+/** Where an address belongs. */
+interface Place {
+  readonly subject: string;
+  readonly network: string | null;
+  /** Why it is never banned, or null. */
+  readonly allowedWhy: string | null;
+}
+
+const NOWHERE: Place = { subject: '', network: null, allowedWhy: null };
 
 export class Policy {
   readonly settings: PolicySettings;
   readonly allowlist: Allowlist;
+  /** The addresses judged last: most events are about few of them. */
+  readonly #places = new Map<string, Place>();
+  #lastIp = '';
+  #lastPlace: Place = NOWHERE;
 
   constructor(settings: PolicySettings, allowlist: Allowlist) {
     this.settings = settings;
@@ -52,10 +67,10 @@ export class Policy {
   /** The subjects whose states judging needs: those of the events, and the networks around them. */
   subjectsOf(events: readonly LogEvent[]): string[] {
     const subjects = new Set<string>();
-    for (const event of events) {
-      const subject = subjectOf(event.ip, this.settings.ipv6Prefix);
-      if (subjects.has(subject)) continue;
-      for (const one of this.subjectsFor(subject)) subjects.add(one);
+    for (const { ip } of events) {
+      const { subject, network } = this.#place(ip);
+      subjects.add(subject);
+      if (network !== null) subjects.add(network);
     }
     return [...subjects];
   }
@@ -114,8 +129,7 @@ export class Policy {
       const { strikesHalfLifeMs } = this.settings;
       const state = docket.state(one);
       const strikes = Math.max(0, valueAt(state.strikes, at, strikesHalfLifeMs) - (byScore ? 1 : 0));
-      docket.put(one, {
-        ...state,
+      docket.change(one, {
         score: NOTHING,
         strikes: { value: strikes, at },
         ...(state.members && { members: {} }),
@@ -187,15 +201,14 @@ export class Policy {
   }
 
   #judgeOne(docket: Docket, event: LogEvent, at: number): void {
-    const subject = subjectOf(event.ip, this.settings.ipv6Prefix);
-    const network = networkOf(subject);
-    const allowedWhy = this.allowlist.why(event.ip, event.host);
+    const { subject, network, allowedWhy: byAddress } = this.#place(event.ip);
+    const allowed = byAddress !== null || this.allowlist.whyName(event.host) !== null;
     docket.settle(subject, at);
     if (network !== null) docket.settle(network, at);
-    if (allowedWhy !== null) this.#guard(docket, network, at);
+    if (allowed) this.#guard(docket, network, at);
 
     if (event.kind === 'accepted') {
-      if (allowedWhy === null) docket.accept(subject, event.host, at);
+      if (!allowed) docket.accept(subject, event.host, at);
       return;
     }
     if (event.kind === 'authenticated') {
@@ -204,24 +217,22 @@ export class Policy {
       this.#guard(docket, network, at);
       return;
     }
-    const inNetworkBan = network !== null && docket.wasBanned(network, at);
-    const ownBan = docket.wasBanned(subject, at);
-    const duringBan = ownBan || inNetworkBan;
+    const ownBan = docket.isBannedAt(subject, at);
+    const duringBan = ownBan || (network !== null && docket.isBannedAt(network, at));
     if (duringBan && (event.kind === 'refused' || this.settings.dryRun)) {
-      docket.countRefusal(ownBan || network === null ? subject : network);
+      docket.countRefusal(ownBan || network === null ? subject : network, at);
     }
     // A refusal says nothing of one who is turned away only for his network, or by a ban that has just ended.
     if (event.points <= 0 || (event.kind === 'refused' && !ownBan)) return;
     docket.offend(subject, event, at, event.kind === 'offense' && duringBan ? event.points * DURING_BAN : event.points);
-    if (!duringBan) this.#banIfDue(docket, subject, event, at);
+    if (!duringBan && !allowed) this.#banIfDue(docket, subject, network, event, at);
   }
 
-  #banIfDue(docket: Docket, subject: string, event: LogEvent, at: number): void {
+  #banIfDue(docket: Docket, subject: string, network: string | null, event: LogEvent, at: number): void {
     const state = docket.state(subject);
     if (this.scoreAt(state, at) < NEAR_ENOUGH * this.thresholdAt(state, at)) return;
-    if (this.allowlist.why(event.ip, event.host) !== null || this.protectedWhy(subject, state, at) !== null) return;
+    if (this.protectedWhy(subject, state, at) !== null) return;
     this.#banByScore(docket, subject, at, event.rule, 'score');
-    const network = networkOf(subject);
     if (network === null || this.settings.networks === 0) return;
     docket.join(network, subject, at);
     const around = docket.state(network);
@@ -237,16 +248,29 @@ export class Policy {
     const strikes = valueAt(state.strikes, at, strikesHalfLifeMs);
     const lengthMs = Math.min(maxMs, firstMs * factor ** strikes);
     docket.ban(subject, at, lengthMs, { reason, by, strikes, host: state.host });
-    const spent = docket.state(subject);
-    docket.put(subject, { ...spent, score: NOTHING, strikes: add(spent.strikes, 1, at, strikesHalfLifeMs) });
+    docket.change(subject, { score: NOTHING, strikes: add(state.strikes, 1, at, strikesHalfLifeMs) });
   }
 
   /** An allowed or logged-in client was seen: the network around it is not banned, and not for a while. */
   #guard(docket: Docket, network: string | null, at: number): void {
     if (network === null) return;
-    const state = docket.state(network);
-    docket.put(network, { ...state, guardedAt: Math.max(state.guardedAt ?? at, at) });
-    if (docket.wasBanned(network, at)) docket.release(network, at, 'allowed');
+    docket.change(network, { guardedAt: Math.max(docket.state(network).guardedAt ?? at, at) });
+    docket.release(network, at, 'allowed');
+  }
+
+  #place(ip: string): Place {
+    if (ip === this.#lastIp) return this.#lastPlace;
+    const known = this.#places.get(ip);
+    if (known !== undefined) {
+      this.#lastIp = ip;
+      this.#lastPlace = known;
+      return known;
+    }
+    if (this.#places.size >= MAX_PLACES) this.#places.clear();
+    const subject = subjectOf(ip, this.settings.ipv6Prefix);
+    const place = { subject, network: networkOf(subject), allowedWhy: this.allowlist.why(ip, null) };
+    this.#places.set(ip, place);
+    return place;
   }
 
   #recent(seenAt: number | null, at: number): boolean {
@@ -254,44 +278,52 @@ export class Policy {
   }
 }
 
-/** The states at hand, and all that is done to them. */
+type Draft = { -readonly [Key in keyof SubjectState]: SubjectState[Key] };
+
+/** The states at hand, and all that is done to them. What was read is never changed: the first change makes a copy. */
 class Docket {
-  readonly #states: Map<string, SubjectState>;
+  readonly #states: ReadonlyMap<string, SubjectState>;
   readonly #settings: PolicySettings;
-  readonly #touched = new Set<string>();
+  readonly #drafts = new Map<string, Draft>();
   readonly #evidence = new Map<string, Evidence[]>();
   readonly #changes: Change[] = [];
+  /** Copies of bans in which refusals are counted. */
+  readonly #counted = new Map<Ban, { -readonly [Key in keyof Ban]: Ban[Key] }>();
 
   constructor(states: ReadonlyMap<string, SubjectState>, settings: PolicySettings) {
-    this.#states = new Map(states);
+    this.#states = states;
     this.#settings = settings;
   }
 
   state(subject: string): SubjectState {
-    return this.#states.get(subject) ?? UNKNOWN;
+    return this.#drafts.get(subject) ?? this.#states.get(subject) ?? UNKNOWN;
   }
 
-  put(subject: string, state: SubjectState): void {
-    this.#states.set(subject, state);
-    this.#touched.add(subject);
+  change(subject: string, what: Partial<SubjectState>): void {
+    Object.assign(this.#draft(subject), what);
   }
 
   settle(subject: string, at: number): void {
-    const ban = this.#states.get(subject)?.ban;
-    if (ban && ban.until <= at) this.release(subject, ban.until, 'expired');
+    const { ban } = this.state(subject);
+    if (ban !== null && ban.until <= at) this.release(subject, ban.until, 'expired');
+  }
+
+  /**
+   * A line that is read late may be of a time when a ban held that is over by now: after a downtime, or from another
+   * host. So that it counts as it would have then, it does not matter whether that end has been recorded yet.
+   */
+  isBannedAt(subject: string, at: number): boolean {
+    const { ban, releases } = this.state(subject);
+    return ban !== null || expiredBanOf(releases, at) !== -1;
   }
 
   release(subject: string, at: number, how: ReleaseHow): void {
-    const state = this.state(subject);
-    const [last, ...earlier] = state.releases;
-    if (state.ban === null) {
-      // It is known by now that this ban ran to its end; the line that ended it sooner was read late.
-      if (last?.how === 'expired' && at < last.at)
-        this.put(subject, { ...state, releases: [{ ...last, at, how }, ...earlier] });
-      return;
-    }
-    const release = { at, how, ban: state.ban };
-    this.put(subject, { ...state, ban: null, releases: [release, ...state.releases].slice(0, MAX_RELEASES) });
+    const { ban, releases } = this.state(subject);
+    if (ban === null) return;
+    // What others hear of stays as it is now.
+    this.#counted.delete(ban);
+    const release = { at, how, ban };
+    this.change(subject, { ban: null, releases: [release, ...releases].slice(0, MAX_RELEASES) });
     this.#changes.push({ type: 'release', at, release });
   }
 
@@ -299,83 +331,93 @@ class Docket {
     const since = Math.floor(at / 1_000) * 1_000;
     const until = Math.ceil((at + lengthMs) / 1_000) * 1_000;
     const ban: Ban = { subject, since, until, ...why, refused: 0 };
-    this.put(subject, { ...this.state(subject), ban });
+    this.change(subject, { ban });
     this.#changes.push({ type: 'ban', at, ban });
   }
 
   accept(subject: string, host: string | null, at: number): void {
-    const state = this.state(subject);
-    const accepted = add(state.accepted, 1, at, this.#settings.strikesHalfLifeMs);
-    this.put(subject, { ...state, accepted, host: host ?? state.host });
+    const draft = this.#draft(subject);
+    draft.accepted = add(draft.accepted, 1, at, this.#settings.strikesHalfLifeMs);
+    if (host !== null) draft.host = host;
   }
 
   authenticate(subject: string, host: string | null, at: number): void {
-    const state = this.state(subject);
-    const authenticatedAt = Math.max(state.authenticatedAt ?? at, at);
-    this.put(subject, { ...state, authenticatedAt, score: NOTHING, host: host ?? state.host });
+    const draft = this.#draft(subject);
+    draft.authenticatedAt = Math.max(draft.authenticatedAt ?? at, at);
+    draft.score = NOTHING;
+    if (host !== null) draft.host = host;
     this.release(subject, at, 'allowed');
   }
 
-  /** Also by a ban whose end, later than this event, was recorded before the event's line was read. */
-  wasBanned(subject: string, at: number): boolean {
-    const { ban, releases } = this.state(subject);
-    return ban !== null || (releases[0]?.how === 'expired' && at < releases[0].at);
-  }
-
-  /** Of the ban that holds, or of the one that ended last. */
-  countRefusal(subject: string): void {
-    const state = this.state(subject);
-    const more = (ban: Ban): Ban => ({ ...ban, refused: ban.refused + 1 });
-    const [last, ...earlier] = state.releases;
-    if (state.ban !== null) this.put(subject, { ...state, ban: more(state.ban) });
-    else if (last !== undefined)
-      this.put(subject, { ...state, releases: [{ ...last, ban: more(last.ban) }, ...earlier] });
+  countRefusal(subject: string, at: number): void {
+    const draft = this.#draft(subject);
+    const past = draft.ban === null ? expiredBanOf(draft.releases, at) : -1;
+    const ban = draft.ban ?? draft.releases[past]?.ban;
+    if (ban === undefined) return;
+    const counted = this.#counted.get(ban) ?? { ...ban };
+    counted.refused++;
+    if (counted === ban) return;
+    this.#counted.set(counted, counted);
+    if (draft.ban !== null) draft.ban = counted;
+    else draft.releases = draft.releases.map((one, index) => (index === past ? { ...one, ban: counted } : one));
   }
 
   offend(subject: string, event: LogEvent, at: number, points: number): void {
-    const state = this.state(subject);
-    this.put(subject, {
-      ...state,
-      score: add(state.score, points, at, this.#settings.halfLifeMs),
-      offenses: state.offenses + (event.kind === 'offense' ? 1 : 0),
-      host: event.host ?? state.host,
-    });
+    const draft = this.#draft(subject);
+    draft.score = add(draft.score, points, at, this.#settings.halfLifeMs);
+    if (event.host !== null) draft.host = event.host;
     // Our own refusals are counted in the ban; as evidence they would only push out what led to it.
     if (event.kind === 'refused') return;
-    const lines = this.#evidence.get(subject) ?? [];
-    lines.push({ at, rule: event.rule, points, line: event.line.slice(0, MAX_EVIDENCE_LINE) });
-    this.#evidence.set(subject, lines);
+    draft.offenses++;
+    const line = { at, rule: event.rule, points, line: event.line.slice(0, MAX_EVIDENCE_LINE) };
+    const lines = this.#evidence.get(subject);
+    if (lines === undefined) this.#evidence.set(subject, [line]);
+    else lines.push(line);
   }
 
   /** Notes a newly banned subject in its network. */
   join(network: string, subject: string, at: number): void {
-    const state = this.state(network);
-    const ban = this.state(subject).ban;
+    const { ban } = this.state(subject);
     if (ban === null) return;
-    const active = Object.entries(state.members ?? {}).filter(([other, until]) => until > at && other !== subject);
+    const before = Object.entries(this.state(network).members ?? {});
+    const active = before.filter(([other, until]) => until > at && other !== subject);
     const members = Object.fromEntries([...active.slice(1 - MAX_MEMBERS), [subject, ban.until]]);
-    this.put(network, { ...state, members });
+    this.change(network, { members });
   }
 
   /** Somebody let in again says nothing against the others of its network. */
   leave(network: string, subject: string): void {
-    const state = this.state(network);
-    if (state.members?.[subject] === undefined) return;
-    const { [subject]: _gone, ...members } = state.members;
-    this.put(network, { ...state, members });
+    const { members } = this.state(network);
+    if (members?.[subject] === undefined) return;
+    const { [subject]: _gone, ...others } = members;
+    this.change(network, { members: others });
   }
 
   verdict(): Verdict {
-    const put = new Map<string, SubjectState>();
     const ranks = new Map<string, number>();
-    for (const subject of this.#touched) {
-      const state = this.state(subject);
-      put.set(subject, state);
-      const rank = rankOf(state.score, this.#settings.halfLifeMs);
+    for (const [subject, { score }] of this.#drafts) {
+      const rank = rankOf(score, this.#settings.halfLifeMs);
       if (rank > Number.NEGATIVE_INFINITY) ranks.set(subject, rank);
     }
-    return { put, ranks, evidence: this.#evidence, changes: this.#changes };
+    return { put: this.#drafts, ranks, evidence: this.#evidence, changes: this.#changes };
   }
+
+  #draft(subject: string): Draft {
+    const known = this.#drafts.get(subject);
+    if (known !== undefined) return known;
+    const draft = { ...(this.#states.get(subject) ?? UNKNOWN) };
+    this.#drafts.set(subject, draft);
+    return draft;
+  }
+}
+
+/** Index of the release of a ban that ended by itself and held at `at`, or -1. */
+function expiredBanOf(releases: readonly Release[], at: number): number {
+  if (releases.length === 0) return -1;
+  for (const [index, { how, ban }] of releases.entries()) {
+    if (how === 'expired' && ban.since <= at && at < ban.until) return index;
+  }
+  return -1;
 }
 
 export const UNKNOWN: SubjectState = {
