@@ -6,9 +6,19 @@
  * and everything after it is found again from there: the rest of that file, then its successors in order of time.
  */
 import { type Stats, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
-import { familyOf, findByInode, findLookalikes, type Member, oldFoldersOf, statIfAny, targetOf } from './family.js';
+import {
+  familyOf,
+  findByInode,
+  findLookalikes,
+  type Member,
+  oldFoldersOf,
+  placesOf,
+  statIfAny,
+  targetOf,
+} from './family.js';
 import type { Lines } from './lines.js';
 import {
   DamagedFileError,
@@ -223,9 +233,11 @@ class FollowedLog implements Source {
       choose([...(renamed === null ? [] : [renamed]), ...findLookalikes(this.#log)]),
       position,
     );
-    if (beside !== null || position.path === undefined) return beside;
-    // The link led to another folder then: what lies there is no log of ours any more, but was.
-    const former = familyOf(position.path).map((member) => ({ ...member, isLive: false }));
+    const { path } = position;
+    const isHere = placesOf(this.#log).some(({ folder, name }) => join(folder, name) === path);
+    if (beside !== null || path === undefined || isHere) return beside;
+    // The link led elsewhere then: what lies there is no log of ours any more, but was.
+    const former = familyOf(path).map((member) => ({ ...member, isLive: false }));
     return this.#resume(choose(former), position);
   }
 

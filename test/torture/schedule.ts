@@ -108,8 +108,8 @@ class Schedule {
   readonly #args: readonly string[];
   readonly #lives: RunningDaemon[] = [];
   readonly #done: string[] = [];
-  #daemon: RunningDaemon | null = null;
   readonly #startedAt = performance.now();
+  #daemon: RunningDaemon | null = null;
   #isFrozen = false;
 
   constructor(folder: string, url: string, store: Store, chance: Random, tally: Tally) {
