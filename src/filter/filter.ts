@@ -184,7 +184,8 @@ class Program {
   readonly #queued = new Openings();
 
   add(pattern: Pattern, weighed: Weighed): void {
-    (pattern.queued ? this.#queued : this.#plain).add(pattern, weighed);
+    if (pattern.queueId !== 'always') this.#plain.add(pattern, weighed);
+    if (pattern.queueId !== 'never') this.#queued.add(pattern, weighed);
   }
 
   /** The first rule that matches the message `text[start, end)`. */

@@ -131,6 +131,11 @@ class Dice {
       : `4${Array.from({ length: 11 }, () => this.of([...'bcdfghjklmnpqrstvwxyzBCDFGHJKLMNPQRSTVWXYZ0123456789'])).join('')}z${this.of([...'BCDFG'])}`;
   }
 
+  /** Since Postfix 3.10 the end of a session is logged with its queue id. */
+  sessionEnd(): string {
+    return this.of(['', '', 'NOQUEUE: ', `${this.qid()}: `]);
+  }
+
   word(): string {
     return this.of(['info', 'sales', 'anna', 'tom.k', 'webmaster', 'x1', 'no-reply', 'büro', 'hr+jobs', '0815']);
   }
@@ -278,13 +283,13 @@ const OFFENSES: readonly Maker[] = [
   ],
   (d, c) => [
     d.smtpd(),
-    `too many errors after ${d.of(['RCPT', 'AUTH', 'UNKNOWN', 'DATA (0 bytes)', 'MAIL'])} from ${c.shown}`,
+    `${d.sessionEnd()}too many errors after ${d.of(['RCPT', 'AUTH', 'UNKNOWN', 'DATA (0 bytes)', 'MAIL'])} from ${c.shown}`,
   ],
   (d, c) => [
     d.smtpd(),
-    `lost connection after ${d.of(['AUTH', 'CONNECT', 'EHLO', 'HELO', 'RCPT', 'STARTTLS', 'UNKNOWN', 'RSET', 'MAIL'])} from ${c.shown}`,
+    `${d.sessionEnd()}lost connection after ${d.of(['AUTH', 'CONNECT', 'EHLO', 'HELO', 'RCPT', 'STARTTLS', 'UNKNOWN', 'RSET', 'MAIL'])} from ${c.shown}`,
   ],
-  (d, c) => [d.smtpd(), `timeout after ${d.of(['AUTH', 'CONNECT', 'EHLO', 'RCPT'])} from ${c.shown}`],
+  (d, c) => [d.smtpd(), `${d.sessionEnd()}timeout after ${d.of(['AUTH', 'CONNECT', 'EHLO', 'RCPT'])} from ${c.shown}`],
   (d, c) => [
     d.smtpd(),
     `warning: ${d.of(['Connection rate', 'Connection concurrency', 'Message delivery request rate', 'Recipient address rate', 'AUTH command rate', 'New TLS session rate'])} limit exceeded: ${d.from(3, 900)} from ${c.shown} for service ${d.of(['smtp', 'submission', '192.0.2.1:25'])}`,
@@ -384,9 +389,12 @@ const INNOCENT: readonly Maker[] = [
   ],
   (d, c) => [
     'postfix/smtpd',
-    `lost connection after ${d.of(['DATA', 'DATA (1204 bytes)', 'BDAT', 'END-OF-MESSAGE'])} from ${c.shown}`,
+    `${d.sessionEnd()}lost connection after ${d.of(['DATA', 'DATA (1204 bytes)', 'BDAT', 'END-OF-MESSAGE'])} from ${c.shown}`,
   ],
-  (d, c) => ['postfix/smtpd', `timeout after ${d.of(['DATA (88 bytes)', 'END-OF-MESSAGE'])} from ${c.shown}`],
+  (d, c) => [
+    'postfix/smtpd',
+    `${d.sessionEnd()}timeout after ${d.of(['DATA (88 bytes)', 'END-OF-MESSAGE'])} from ${c.shown}`,
+  ],
   (_, c) => [
     'postfix/smtpd',
     `Anonymous TLS connection established from ${c.shown}: TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits)`,

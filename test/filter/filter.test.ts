@@ -67,6 +67,23 @@ describe('a match', () => {
     expect(from('1:2:3:4:5:6:7:8:9')).toBeUndefined();
   });
 
+  test.each([
+    ['lost connection after AUTH', 'postfix/lost-after-auth'],
+    ['lost connection after CONNECT', 'postfix/lost-after-connect'],
+    ['lost connection after RCPT', 'postfix/lost-connection'],
+    ['timeout after EHLO', 'postfix/timeout'],
+    ['too many errors after RCPT', 'postfix/too-many-errors'],
+    ['lost connection after DATA', undefined],
+    ['lost connection after DATA (12 bytes)', undefined],
+    ['timeout after BDAT (12 bytes)', undefined],
+    ['timeout after END-OF-MESSAGE', undefined],
+  ])('of "%s" is the same with a queue id, without one, and from before they were logged', (words, rule) => {
+    for (const queue of ['', 'NOQUEUE: ', '4XyZ0q1Wz2zB5: ', '645A323E361: '])
+      expect([queue, match(smtpd(`${queue}${words} from unknown[198.51.100.3]`))?.rule]).toEqual([queue, rule]);
+    for (const queue of [': ', 'NOQUEUE: NOQUEUE: ', 'x y: ', '<a>: '])
+      expect([queue, match(smtpd(`${queue}${words} from unknown[198.51.100.3]`))]).toEqual([queue, null]);
+  });
+
   test('counts what the line stands for, within limits', () => {
     const points = (message: string) => match(smtpd(message))?.points;
     const failed = 'warning: unknown[198.51.100.20]: SASL LOGIN authentication failed: UGFzc3dvcmQ6';
