@@ -29,6 +29,8 @@ export class Filter {
   readonly rules: readonly Rule[];
   /** By program as rules name it. */
   readonly #programs: ReadonlyMap<string, Program>;
+  /** Of lines that name no program, as Dovecot's own log file has them. */
+  readonly #dovecot: Tag;
   /** The tags seen last, by hash. */
   readonly #tags: (Tag | undefined)[] = Array.from({ length: TAGS }, () => undefined);
   readonly #addresses = new Addresses();
@@ -37,6 +39,7 @@ export class Filter {
   private constructor(rules: readonly Rule[], programs: ReadonlyMap<string, Program>) {
     this.rules = rules;
     this.#programs = programs;
+    this.#dovecot = { text: 'dovecot', program: programs.get('dovecot') ?? null };
   }
 
   /** @throws UsageError when `options.points` names a rule that there is not. */
@@ -89,7 +92,7 @@ export class Filter {
     const to = text.charCodeAt(lineEnd - 1) === 13 ? lineEnd - 1 : lineEnd;
     const header = this.#header;
     if (!header.read(text, from, to)) return null;
-    const tag = this.#tag(text, header);
+    const tag = header.hostless ? this.#dovecot : this.#tag(text, header);
     if (tag.program === null) return null;
 
     let start = header.messageStart;
