@@ -27,7 +27,6 @@ function destination(format: 'pretty' | 'json' | 'journal'): DestinationStream {
     colorize: !journal && process.stderr.isTTY && process.env['NO_COLOR'] === undefined,
     translateTime: 'SYS:HH:MM:ss',
     ignore: journal ? 'time,level,pid,hostname' : 'pid,hostname',
-    singleLine: true,
     hideObject: true,
     ...(journal && {
       messageFormat: (entry: Record<string, unknown>, key: string) =>
