@@ -22,11 +22,17 @@ const log = USUAL_LOGS.find((file) => existsSync(file));
 const named = configured || gives('--log') || sets('log.files') || sets('log.journal');
 if (log === undefined && given.length === 0 && !configured) {
   const { demonstrate } = await import('./demo/demonstration.js');
-  await demonstrate(`This machine has no mail log (${USUAL_LOGS.join(', ')}), so here is a demonstration.`);
+  await demonstrate(`This machine has no mail log (${USUAL_LOGS.join(', ')}):\nhere is a demonstration.`);
 } else {
   const args = [...given];
   if (!named && log !== undefined) args.push('--log', log);
-  if (!configured && !gives('--store') && !sets('store.url')) args.push('--store', `lmdb:${stateFolder()}`);
+  if (!configured && !gives('--store') && !sets('store.url')) {
+    const store = `lmdb:${stateFolder()}`;
+    args.push('--store', store);
+    process.stdout.write(
+      `To look at it from another terminal:\n  node ${program('blockctl')} --store ${store} list\n\n`,
+    );
+  }
   forward(spawn(process.execPath, [program('blockd'), ...args], { stdio: 'inherit' }));
 }
 

@@ -57,6 +57,10 @@ test.runIf(canBeNobody)('without root the store goes where the user keeps state'
   const { code, said } = await start(['--log', log, '--once'], NOBODY).ended;
   expect(code, said()).toBe(0);
   expect(existsSync(join(folder, 'state/blockd/store'))).toBe(true);
+  const [, command = ''] = /^ {2}node (.*)$/m.exec(said()) ?? [];
+  const [blockctlFile, ...args] = command.split(' ');
+  expect(blockctlFile).toMatch(/\/dist\/blockctl\.js$/);
+  expect((await blockctl([...args, '--json'])).stdout).toBe('[]\n');
 });
 
 function start(args: readonly string[], uid?: number) {
