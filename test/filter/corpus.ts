@@ -155,7 +155,7 @@ class Dice {
 
   /** What Postfix appends to a reject line. */
   trailer(): string {
-    return `; from=<${this.chance(0.2) ? '' : this.mailbox()}> to=<${this.mailbox()}> proto=${this.of(['SMTP', 'ESMTP', 'ESMTPS'])} helo=<${this.text('[192.168.0.4]')}>`;
+    return `; from=<${this.chance(0.2) ? '' : this.mailbox()}> to=<${this.mailbox()}> proto=${this.of(['SMTP', 'ESMTP', 'ESMTPS'])} helo=<${this.text('[192.168.0.4]')}>${this.chance(0.05) ? ` sasl_method=PLAIN sasl_username=${this.mailbox()}` : ''}`;
   }
 
   /** Words of an admin's own. */
@@ -245,7 +245,11 @@ const OFFENSES: readonly Maker[] = [
       `550 5.7.23 <${d.mailbox()}>: Recipient address rejected: Message rejected due to: SPF fail - not authorized. Please see http://spf.example/?${d.below(99)}`,
   ),
   rejected((d) => `${d.of([550, 553, 554])} 5.7.1 <${d.mailbox()}>: Sender address rejected: ${d.sentence()}`),
-  rejected((d) => `450 4.1.8 <${d.word()}@gone.invalid>: Sender address rejected: Domain not found`),
+  rejected(
+    (d) =>
+      `450 4.1.8 <${d.word()}@gone.invalid>: Sender address rejected: ${d.of(['Domain not found', 'Malformed DNS server reply'])}`,
+  ),
+  (d, c) => [d.smtpd(), `${d.qid()}: reject: DATA content from ${c.shown}: bare <LF> received${d.trailer()}`],
   rejected((d) => `504 5.5.2 <${d.text('WIN-9')}>: Helo command rejected: ${d.sentence()}`),
   rejected((d) => `450 4.7.1 <${d.text('pc.lan')}>: Helo command rejected: Host not found`),
   rejected((d, c) => `554 5.7.1 <${c.name}[${c.ip}]>: Client host rejected: ${d.sentence()}`),
@@ -332,6 +336,10 @@ const OFFENSES: readonly Maker[] = [
   (d, c) => [
     'dovecot',
     `auth: ${d.of(['passwd-file', 'sql', 'ldap'])}(${d.word()},${c.ip},<pT3x${d.below(9_999)}>): ${d.of(['unknown user', 'Password mismatch'])}`,
+  ],
+  (d, c) => [
+    'dovecot',
+    `auth(${d.word()},${c.ip},sasl:${d.of(['plain', 'login'])})<pT3x${d.below(9_999)}>: ${d.of(['passwd-file', 'sql', 'ldap'])}: ${d.of(['unknown user', 'Password mismatch'])}`,
   ],
 ];
 
@@ -444,8 +452,12 @@ const INNOCENT: readonly Maker[] = [
   ],
   (d, c) => [
     'dovecot',
-    `imap-login: Login: user=<${d.word()}>, method=PLAIN, rip=${c.ip}, lip=192.0.2.1, mpid=${d.below(9_999)}, TLS, session=<pT3x+Q${d.below(9_999)}/Zk>`,
+    `imap-login: ${d.of(['Login', 'Logged in'])}: user=<${d.word()}>, method=PLAIN, rip=${c.ip}, lip=192.0.2.1, mpid=${d.below(9_999)}, TLS, session=<pT3x+Q${d.below(9_999)}/Zk>`,
     'authenticated',
+  ],
+  (d, c) => [
+    'dovecot',
+    `auth: passwd-file(${d.word()},${c.ip},<pT3x${d.below(9_999)}>): unknown user (given password: x) - trying the next passdb`,
   ],
   (d) => [
     'dovecot',
