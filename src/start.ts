@@ -45,7 +45,10 @@ function stateFolder(): string {
 
 /** The daemon ends in good order by itself; this process only hands on the signals and the exit code. */
 function forward(child: ChildProcess): void {
-  for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  // The daemon reloads on SIGHUP; but when a terminal goes away, what was started in it ends.
+  const hangup = process.stderr.isTTY ? 'SIGTERM' : 'SIGHUP';
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
+  process.on('SIGHUP', () => child.kill(hangup));
   // Ctrl-C reaches both: the terminal sends it to the whole group.
   process.on('SIGINT', () => undefined);
   child.on('exit', (code, signal) => {
