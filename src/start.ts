@@ -22,11 +22,17 @@ const log = USUAL_LOGS.find((file) => existsSync(file));
 const named = configured || gives('--log') || sets('log.files') || sets('log.journal');
 if (log === undefined && given.length === 0 && !configured) {
   const { demonstrate } = await import('./demo/demonstration.js');
-  await demonstrate(`This machine has no mail log (${USUAL_LOGS.join(', ')}), so here is a demonstration.`);
+  await demonstrate(`This machine has no mail log (${USUAL_LOGS.join(', ')}):\nhere is a demonstration.`);
 } else {
   const args = [...given];
   if (!named && log !== undefined) args.push('--log', log);
-  if (!configured && !gives('--store') && !sets('store.url')) args.push('--store', `lmdb:${stateFolder()}`);
+  if (!configured && !gives('--store') && !sets('store.url')) {
+    const store = `lmdb:${stateFolder()}`;
+    args.push('--store', store);
+    process.stdout.write(
+      `To look at it from another terminal:\n  node ${program('blockctl')} --store ${store} list\n\n`,
+    );
+  }
   forward(spawn(process.execPath, [program('blockd'), ...args], { stdio: 'inherit' }));
 }
 
@@ -39,7 +45,10 @@ function stateFolder(): string {
 
 /** The daemon ends in good order by itself; this process only hands on the signals and the exit code. */
 function forward(child: ChildProcess): void {
-  for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  // The daemon reloads on SIGHUP; but when a terminal goes away, what was started in it ends.
+  const hangup = process.stderr.isTTY ? 'SIGTERM' : 'SIGHUP';
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
+  process.on('SIGHUP', () => child.kill(hangup));
   // Ctrl-C reaches both: the terminal sends it to the whole group.
   process.on('SIGINT', () => undefined);
   child.on('exit', (code, signal) => {

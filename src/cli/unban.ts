@@ -55,29 +55,37 @@ async function unbanOne({ store, now }: Desk, policy: Policy, subject: string): 
   });
   const unbanned = releasedIn(outcome);
   const cleared = score < 0.05 ? '' : `; its score of ${shortNumber(score)} is cleared`;
-  if (unbanned.length > 0) return { subject, unbanned, sentence: `${unbannedSentence(subject, unbanned)}${cleared}` };
-  return {
-    subject,
-    unbanned,
-    sentence: `${subject} is not banned${cleared}${otherBans(subject, await store.bans(now))}`,
-  };
+  const bans = await store.bans(now);
+  if (unbanned.length === 0)
+    return { subject, unbanned, sentence: `${subject} is not banned${cleared}${otherBans(subject, bans)}` };
+  const still = around(subject, bans);
+  const held = still === '' ? '' : `; it is still in ${still}, which is banned: unban that as well`;
+  return { subject, unbanned, sentence: `${unbannedSentence(subject, unbanned)}${cleared}${held}` };
 }
 
 function unbannedSentence(subject: string, unbanned: readonly string[]): string {
-  const around = unbanned.find((one) => one !== subject);
-  if (around === undefined) return `Unbanned ${subject}`;
-  if (!unbanned.includes(subject)) return `Unbanned ${around}, the network whose ban held ${subject}`;
-  return `Unbanned ${subject} and ${around}, the network around it`;
+  const network = unbanned.find((one) => one !== subject);
+  if (network === undefined) return `Unbanned ${subject}`;
+  if (!unbanned.includes(subject)) return `Unbanned ${network}, the network whose ban held ${subject}`;
+  return `Unbanned ${subject} and ${network}, the network around it`;
 }
 
 /** Bans that the person may have meant. */
 function otherBans(subject: string, bans: readonly Ban[]): string {
-  const around = bans.filter((ban) => contains(ban.subject, subject)).map((ban) => ban.subject);
-  if (around.length > 0) return `, but ${around.join(', ')} around it: unban that`;
+  const networks = around(subject, bans);
+  if (networks !== '') return `, but ${networks} around it: unban that`;
   const inside = bans.filter((ban) => contains(subject, ban.subject)).map((ban) => ban.subject);
   if (inside.length === 0) return '';
   const some = inside.length > 3 ? `${inside.slice(0, 3).join(', ')}, …` : inside.join(', ');
   return `, but ${plural(inside.length, 'subject')} in it (${some}): unban those`;
+}
+
+/** Banned networks that hold the subject. */
+function around(subject: string, bans: readonly Ban[]): string {
+  return bans
+    .filter((ban) => ban.subject !== subject && contains(ban.subject, subject))
+    .map((ban) => ban.subject)
+    .join(', ');
 }
 
 /** Commits at one time: the store gathers them into few writes. */

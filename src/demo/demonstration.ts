@@ -72,7 +72,8 @@ export async function demonstrate(why: string): Promise<void> {
   const daemon = startDaemon(log, map, join(folder, 'store'));
   try {
     say(why);
-    say('The daemon is the real one; the traffic is made up, and a ban takes seconds where it would take hours.\n');
+    say('The daemon is the real one; the traffic is made up, and a ban takes seconds');
+    say('where it would take hours.\n');
     const ready = showBans(daemon, tally);
     await Promise.race([ready, once(daemon, 'exit')]);
     if (daemon.exitCode !== null) throw new Error('the daemon ended at once; what it says stands above');
@@ -103,18 +104,16 @@ function showBans(daemon: ChildProcess, tally: Tally): Promise<void> {
     if (daemon.stderr === null) return;
     createInterface({ input: daemon.stderr }).on('line', (line) => {
       const said = parse(line);
-      const clock = `${((Date.now() - startedAt) / 1_000).toFixed(1).padStart(5)} s`;
+      const clock = `${((Date.now() - startedAt) / 1_000).toFixed(1).padStart(4)} s`;
       if (said.event === 'started') ready();
       else if (said.event === 'ban') {
         tally.bans++;
         const seconds = (Date.parse(said.until ?? '') - Date.parse(said.since ?? '')) / 1_000;
-        say(
-          `${clock}  ${paint('red', 'ban    ')}  ${(said.subject ?? '').padEnd(24)} for ${seconds} s: ${said.reason}`,
-        );
+        say(`${clock} ${paint('red', 'ban    ')} ${(said.subject ?? '').padEnd(19)} for ${seconds} s: ${said.reason}`);
       } else if (said.event === 'release') {
         const how = said.how ?? 'ended';
         tally.ends.set(how, (tally.ends.get(how) ?? 0) + 1);
-        say(`${clock}  ${paint('green', 'release')}  ${(said.subject ?? '').padEnd(24)} ${how}`);
+        say(`${clock} ${paint('green', 'release')} ${(said.subject ?? '').padEnd(19)} ${how}`);
       } else if (said.event === undefined || /error|away/.test(said.event)) say(said.msg ?? line);
     });
   });
@@ -194,7 +193,7 @@ function summarise(tally: Tally): void {
   say(`\n${rows.map(([name, value]) => `  ${name.padEnd(30)} ${value}`).join('\n')}\n`);
   say('Next, on a mail server, in dry-run, so that nobody is blocked:\n');
   say('  npm start -- --log /var/log/mail.log');
-  say('  npm start -- --set log.journal=true     where Postfix logs to the journal alone');
+  say('  npm start -- --set log.journal=true   where Postfix logs to the journal alone');
   say('\nREADME.md goes on from there.');
 }
 

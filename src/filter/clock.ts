@@ -76,19 +76,20 @@ export class LineClock {
     return at;
   }
 
-  /** `Nov 25 01:12:15`, `Nov  5 01:12:15`. */
+  /** `Nov 25 01:12:15`, `Nov  5 01:12:15`, `Nov 5 01:12:15`. */
   #traditional(text: string, from: number, to: number): number {
-    if (to - from !== 15) return Number.NaN;
+    if (to - from !== 15 && to - from !== 14) return Number.NaN;
     const month = monthOf(text, from);
-    const day = (text.charCodeAt(from + 4) === 32 ? 0 : digit(text, from + 4) * 10) + digit(text, from + 5);
-    const hour = twoDigits(text, from + 7);
-    const minute = twoDigits(text, from + 10);
-    const second = twoDigits(text, from + 13);
+    const padded = text.charCodeAt(from + 4) === 32;
+    const day = (to - from === 14 || padded ? 0 : digit(text, from + 4) * 10) + digit(text, to - 10);
+    const hour = twoDigits(text, to - 8);
+    const minute = twoDigits(text, to - 5);
+    const second = twoDigits(text, to - 2);
     const punctuated =
       text.charCodeAt(from + 3) === 32 &&
-      text.charCodeAt(from + 6) === 32 &&
-      text.charCodeAt(from + 9) === 58 &&
-      text.charCodeAt(from + 12) === 58;
+      text.charCodeAt(to - 9) === 32 &&
+      text.charCodeAt(to - 6) === 58 &&
+      text.charCodeAt(to - 3) === 58;
     // Negated, so that NaN is refused; 60 is a leap second.
     if (!(punctuated && month >= 0 && day >= 1 && day <= 31 && hour < 24 && minute < 60 && second <= 60))
       return Number.NaN;

@@ -32,6 +32,8 @@ export class Filter {
   readonly rules: readonly Rule[];
   /** By program as rules name it. */
   readonly #programs: ReadonlyMap<string, Program>;
+  /** Of lines that name no program, as Dovecot's own log file has them. */
+  readonly #dovecot: Tag;
   /** The tags seen last, by hash. */
   readonly #tags: (Tag | undefined)[] = Array.from({ length: TAGS }, () => undefined);
   readonly #addresses = new Addresses();
@@ -43,6 +45,7 @@ export class Filter {
     this.rules = rules;
     this.#programs = programs;
     this.#suspects = suspects;
+    this.#dovecot = { bytes: Buffer.from('dovecot'), program: programs.get('dovecot') ?? null };
   }
 
   /** @throws UsageError when `options.points` names a rule that there is not. */
@@ -124,7 +127,7 @@ export class Filter {
     const to = lineEnd > from && bytes[lineEnd - 1] === CARRIAGE_RETURN ? lineEnd - 1 : lineEnd;
     const header = this.#header;
     if (!header.read(bytes, from, to)) return null;
-    const tag = this.#tag(bytes, header);
+    const tag = header.hostless ? this.#dovecot : this.#tag(bytes, header);
     if (tag.program === null) return null;
 
     const line = this.#line;
@@ -157,7 +160,7 @@ export class Filter {
       host: host === '' || host === 'unknown' ? null : own(host).toLowerCase(),
       points: times * repeated === 1 ? weighed.points : rounded(weighed.points * times * repeated),
       line: text,
-      process: text.slice(header.programStart - from, header.processEnd - from),
+      process: header.hostless ? 'dovecot' : text.slice(header.programStart - from, header.processEnd - from),
       echo: weighed.rule.echo,
       closes: weighed.rule.closes,
     };

@@ -1,4 +1,7 @@
-/** The structure `STAMP HOST PROGRAM[PID]: MESSAGE`, read strictly from the left: nothing in MESSAGE can look like it. */
+/**
+ * The structure `STAMP HOST PROGRAM[PID]: MESSAGE`, read strictly from the left: nothing in MESSAGE can look like it.
+ * Dovecot's own log file has neither host nor program, `STAMP MESSAGE`, and its messages begin with a word and a colon.
+ */
 
 /** Longest stamp or host name that is looked at. */
 const MAX_WORD = 255;
@@ -15,6 +18,8 @@ export class LineHeader {
   /** Behind `[PID]` if there is one. */
   processEnd = 0;
   messageStart = 0;
+  /** Is it a line of Dovecot's own log file? The program's place is empty then. */
+  hostless = false;
 
   /** Finds the parts of `bytes[from, to)`; false when it has no such header. */
   read(bytes: Uint8Array, from: number, to: number): boolean {
@@ -31,13 +36,19 @@ export class LineHeader {
       at = wordEnd(bytes, byteAt(bytes, at + 10) === 32 ? at + 11 : at, to);
       if (at < 0) return false;
     } else {
-      at += 15;
+      // Days of one digit have a space before them, but not everywhere.
+      at += byteAt(bytes, at + 14) === 32 ? 14 : 15;
       if (at >= to || byteAt(bytes, at) !== 32) return false;
     }
     this.stampEnd = at;
     const host = at + 1;
     at = wordEnd(bytes, host, to);
     if (at <= host) return false;
+    this.hostless = byteAt(bytes, at - 1) === 58 && byteAt(bytes, at - 2) !== 58;
+    if (this.hostless) {
+      this.programStart = this.programEnd = this.processEnd = this.messageStart = host;
+      return at - 1 > host;
+    }
 
     this.programStart = ++at;
     let hash = 0;

@@ -34,7 +34,8 @@ export class Program {
   readonly #queued = new Openings();
 
   add(pattern: Pattern, weighed: Weighed, watch: Watch | null): void {
-    (pattern.queued ? this.#queued : this.#plain).add(pattern, weighed, watch);
+    if (pattern.queueId !== 'always') this.#plain.add(pattern, weighed, watch);
+    if (pattern.queueId !== 'never') this.#queued.add(pattern, weighed, watch);
   }
 
   get expressions() {

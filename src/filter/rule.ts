@@ -38,8 +38,8 @@ export interface Pattern {
   /** `address` with its groups: the host name, if `hasHost`, and the address. */
   readonly addressSource: string;
   readonly hasHost: boolean;
-  /** Does the head begin with `{qid}: `? Then `head` is what follows it. */
-  readonly queued: boolean;
+  /** Does the message begin with `{qid}: `? `head` is what follows it. */
+  readonly queueId: 'always' | 'maybe' | 'never';
 }
 
 /**
@@ -53,7 +53,7 @@ export function parseRulePattern(text: string, reply: string): Pattern {
   const at = text.search(/\{(?:client|ip)\}/);
   const hasHost = text.startsWith('{client}', at);
   const before = text.slice(0, at).replace(/^\^/, '');
-  const queued = before.startsWith(QUEUED);
+  const queueId = before.startsWith(QUEUED) ? 'always' : before.startsWith(MAYBE_QUEUED) ? 'maybe' : 'never';
   const place = hasHost ? CLIENT : ADDRESS;
   const partOf = (part: string, where: string): Parsed => {
     const expanded = expand(part, reply);
@@ -64,16 +64,18 @@ export function parseRulePattern(text: string, reply: string): Pattern {
     return parsePattern(expanded);
   };
   return {
-    head: partOf(queued ? before.slice(QUEUED.length) : before, 'before'),
+    head: partOf(before.slice(QUEUE_ID_LENGTHS[queueId]), 'before'),
     address: parsePattern(place),
     tail: partOf(text.slice(at + (hasHost ? '{client}' : '{ip}').length), 'behind'),
     hasHost,
     addressSource: place,
-    queued,
+    queueId,
   };
 }
 
 const QUEUED = '{qid}: ';
+const MAYBE_QUEUED = `(?:${QUEUED})?`;
+const QUEUE_ID_LENGTHS = { always: QUEUED.length, maybe: MAYBE_QUEUED.length, never: 0 } as const;
 
 /** Short and long queue ids, and NOQUEUE; without small vowels, as Postfix makes them. */
 const QUEUE_ID = '[0-9A-Zb-df-hj-np-tv-z]{5,25}';

@@ -273,6 +273,10 @@ describe('blockctl unban', () => {
     expect((await bench.run('unban', '203.0.113.9')).stderr).toMatch(
       /not banned, but 203\.0\.0\.0\/16 around it: unban that/,
     );
+    await bench.run('ban', '203.0.113.9');
+    expect((await bench.run('unban', '203.0.113.9')).stdout).toBe(
+      'Unbanned 203.0.113.9; it is still in 203.0.0.0/16, which is banned: unban that as well\n',
+    );
     await bench.run('ban', '198.51.100.7');
     expect((await bench.run('unban', '198.51.100.0/24')).stderr).toMatch(
       /not banned, but 1 subject in it \(198\.51\.100\.7\): unban those/,

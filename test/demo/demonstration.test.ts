@@ -27,6 +27,7 @@ test('bans appear and end by themselves, no decent client is turned away, and no
   expect(text).toMatch(/\n {2}attempts stopped by a ban +[1-9]\d+\n/);
   expect(text).toMatch(/\n {2}decent clients turned away +0 of [23]\d\n/);
   expect(text).toContain('npm start -- --log /var/log/mail.log');
+  expect(text.split('\n').filter((line) => line.length > 80)).toEqual([]);
   // No colours in a pipe.
   expect(text).not.toContain('\u001b');
   expectNothingLeft(folder);
@@ -36,7 +37,7 @@ test.each(['SIGINT', 'SIGTERM'] as const)(
   '%s ends it at once, with the summary, and nothing stays behind',
   async (signal) => {
     const { child, folder, said } = start();
-    for (let tries = 0; tries < 600 && !/ s {2}ban /.test(said()); tries++) await sleep(50);
+    for (let tries = 0; tries < 600 && !/ s ban /.test(said()); tries++) await sleep(50);
     child.kill(signal);
     const [code] = await once(child, 'close');
     expect(code, said()).toBe(0);

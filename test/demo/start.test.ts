@@ -1,7 +1,7 @@
 /** What `npm start` does with flags: the daemon, with a log and a store of its own unless the flags name them. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -47,6 +47,25 @@ test('a signal ends the daemon too, in good order', async () => {
   expect(said()).toContain('"event":"stopped"');
 });
 
+test('the daemon ends with the terminal that it was started in', async () => {
+  const command = `${process.execPath} ${START} --log ${log} --store lmdb:${folder}/store`;
+  const terminal = spawn('script', ['-qfec', command, join(folder, 'typescript')], { stdio: 'ignore' });
+  for (let tries = 0; tries < 400 && !typed().includes('following'); tries++) await sleep(50);
+  terminal.kill('SIGKILL');
+  await once(terminal, 'close');
+  expect(typed()).toContain('following');
+  for (let tries = 0; tries < 400 && running().length > 0; tries++) await sleep(50);
+  expect(running()).toEqual([]);
+
+  function typed(): string {
+    return existsSync(join(folder, 'typescript')) ? readFileSync(join(folder, 'typescript'), 'utf8') : '';
+  }
+  function running(): string[] {
+    const { stdout } = spawnSync('ps', ['-eo', 'args'], { encoding: 'utf8' });
+    return stdout.split('\n').filter((args) => args.includes(log));
+  }
+});
+
 /** Only root can become somebody else, who must be able to read this folder and those above it. */
 const canBeNobody =
   process.getuid?.() === 0 && spawnSync(process.execPath, ['--check', START], { uid: NOBODY }).status === 0;
@@ -57,6 +76,10 @@ test.runIf(canBeNobody)('without root the store goes where the user keeps state'
   const { code, said } = await start(['--log', log, '--once'], NOBODY).ended;
   expect(code, said()).toBe(0);
   expect(existsSync(join(folder, 'state/blockd/store'))).toBe(true);
+  const [, command = ''] = /^ {2}node (.*)$/m.exec(said()) ?? [];
+  const [blockctlFile, ...args] = command.split(' ');
+  expect(blockctlFile).toMatch(/\/dist\/blockctl\.js$/);
+  expect((await blockctl([...args, '--json'])).stdout).toBe('[]\n');
 });
 
 function start(args: readonly string[], uid?: number) {

@@ -1,6 +1,7 @@
 /** Awkward inputs: each gets a clear sentence and the right exit code, and nothing is lost. */
 import { execFileSync } from 'node:child_process';
 import {
+  appendFileSync,
   chmodSync,
   chownSync,
   mkdirSync,
@@ -445,7 +446,7 @@ describe('a full disk', () => {
 
   beforeAll(() => {
     mkdirSync(mount, { recursive: true });
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', mount]);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', mount]);
   });
   afterAll(() => {
     if (points()) execFileSync('umount', [mount]);
@@ -474,10 +475,25 @@ describe('a full disk', () => {
 
   it('leaves the store as it was, and the log is read when there is room again', async () => {
     const store = ['--store', `lmdb:${mount}/store`];
+    const log = at('full-disk.log');
+    const read = () =>
+      blockdOnce(['--once', '--from-start', '--log', log, '--set', 'allow.mynetworks=false', ...store]);
+    const offensesOf = async (ip: string): Promise<number> =>
+      JSON.parse((await blockctl([...store, '--json', 'explain', ip])).stdout).offenses;
+    writeFileSync(log, reject('203.0.113.9').repeat(3));
+    expect(await read()).toMatchObject({ code: 0 });
+
     execFileSync('sh', ['-c', `cat /dev/zero > ${mount}/filler || true`], { stdio: 'ignore' });
-    const full = await blockctl([...store, 'ban', '203.0.113.9'], { timeoutMs: 20_000 });
-    expect(full.code).toBe(3);
-    expect(full.stderr).toMatch(/space|can't be used|full/i);
+    const others = Array.from({ length: 40 }, (_, i) => `198.51.100.${i + 1}`);
+    for (const ip of ['203.0.113.9', ...others]) appendFileSync(log, reject(ip).repeat(2));
+    for (const full of [await read(), await blockctl([...store, 'ban', '203.0.113.10'])]) {
+      expect(full.code).toBe(3);
+      expect(full.stderr).toMatch(/no space left/i);
+    }
+
     rmSync(`${mount}/filler`);
-  }, 60_000);
+    expect(await read()).toMatchObject({ code: 0 });
+    expect(await offensesOf('203.0.113.9')).toBe(5);
+    for (const ip of [others[0], others.at(-1)]) expect([ip, await offensesOf(ip ?? '')]).toEqual([ip, 2]);
+  }, 120_000);
 });

@@ -131,6 +131,11 @@ class Dice {
       : `4${Array.from({ length: 11 }, () => this.of([...'bcdfghjklmnpqrstvwxyzBCDFGHJKLMNPQRSTVWXYZ0123456789'])).join('')}z${this.of([...'BCDFG'])}`;
   }
 
+  /** Since Postfix 3.10 the end of a session is logged with its queue id. */
+  sessionEnd(): string {
+    return this.of(['', '', 'NOQUEUE: ', `${this.qid()}: `]);
+  }
+
   word(): string {
     return this.of(['info', 'sales', 'anna', 'tom.k', 'webmaster', 'x1', 'no-reply', 'büro', 'hr+jobs', '0815']);
   }
@@ -150,7 +155,7 @@ class Dice {
 
   /** What Postfix appends to a reject line. */
   trailer(): string {
-    return `; from=<${this.chance(0.2) ? '' : this.mailbox()}> to=<${this.mailbox()}> proto=${this.of(['SMTP', 'ESMTP', 'ESMTPS'])} helo=<${this.text('[192.168.0.4]')}>`;
+    return `; from=<${this.chance(0.2) ? '' : this.mailbox()}> to=<${this.mailbox()}> proto=${this.of(['SMTP', 'ESMTP', 'ESMTPS'])} helo=<${this.text('[192.168.0.4]')}>${this.chance(0.05) ? ` sasl_method=PLAIN sasl_username=${this.mailbox()}` : ''}`;
   }
 
   /** Words of an admin's own. */
@@ -240,7 +245,11 @@ const OFFENSES: readonly Maker[] = [
       `550 5.7.23 <${d.mailbox()}>: Recipient address rejected: Message rejected due to: SPF fail - not authorized. Please see http://spf.example/?${d.below(99)}`,
   ),
   rejected((d) => `${d.of([550, 553, 554])} 5.7.1 <${d.mailbox()}>: Sender address rejected: ${d.sentence()}`),
-  rejected((d) => `450 4.1.8 <${d.word()}@gone.invalid>: Sender address rejected: Domain not found`),
+  rejected(
+    (d) =>
+      `450 4.1.8 <${d.word()}@gone.invalid>: Sender address rejected: ${d.of(['Domain not found', 'Malformed DNS server reply'])}`,
+  ),
+  (d, c) => [d.smtpd(), `${d.qid()}: reject: DATA content from ${c.shown}: bare <LF> received${d.trailer()}`],
   rejected((d) => `504 5.5.2 <${d.text('WIN-9')}>: Helo command rejected: ${d.sentence()}`),
   rejected((d) => `450 4.7.1 <${d.text('pc.lan')}>: Helo command rejected: Host not found`),
   rejected((d, c) => `554 5.7.1 <${c.name}[${c.ip}]>: Client host rejected: ${d.sentence()}`),
@@ -278,13 +287,13 @@ const OFFENSES: readonly Maker[] = [
   ],
   (d, c) => [
     d.smtpd(),
-    `too many errors after ${d.of(['RCPT', 'AUTH', 'UNKNOWN', 'DATA (0 bytes)', 'MAIL'])} from ${c.shown}`,
+    `${d.sessionEnd()}too many errors after ${d.of(['RCPT', 'AUTH', 'UNKNOWN', 'DATA (0 bytes)', 'MAIL'])} from ${c.shown}`,
   ],
   (d, c) => [
     d.smtpd(),
-    `lost connection after ${d.of(['AUTH', 'CONNECT', 'EHLO', 'HELO', 'RCPT', 'STARTTLS', 'UNKNOWN', 'RSET', 'MAIL'])} from ${c.shown}`,
+    `${d.sessionEnd()}lost connection after ${d.of(['AUTH', 'CONNECT', 'EHLO', 'HELO', 'RCPT', 'STARTTLS', 'UNKNOWN', 'RSET', 'MAIL'])} from ${c.shown}`,
   ],
-  (d, c) => [d.smtpd(), `timeout after ${d.of(['AUTH', 'CONNECT', 'EHLO', 'RCPT'])} from ${c.shown}`],
+  (d, c) => [d.smtpd(), `${d.sessionEnd()}timeout after ${d.of(['AUTH', 'CONNECT', 'EHLO', 'RCPT'])} from ${c.shown}`],
   (d, c) => [
     d.smtpd(),
     `warning: ${d.of(['Connection rate', 'Connection concurrency', 'Message delivery request rate', 'Recipient address rate', 'AUTH command rate', 'New TLS session rate'])} limit exceeded: ${d.from(3, 900)} from ${c.shown} for service ${d.of(['smtp', 'submission', '192.0.2.1:25'])}`,
@@ -327,6 +336,10 @@ const OFFENSES: readonly Maker[] = [
   (d, c) => [
     'dovecot',
     `auth: ${d.of(['passwd-file', 'sql', 'ldap'])}(${d.word()},${c.ip},<pT3x${d.below(9_999)}>): ${d.of(['unknown user', 'Password mismatch'])}`,
+  ],
+  (d, c) => [
+    'dovecot',
+    `auth(${d.word()},${c.ip},sasl:${d.of(['plain', 'login'])})<pT3x${d.below(9_999)}>: ${d.of(['passwd-file', 'sql', 'ldap'])}: ${d.of(['unknown user', 'Password mismatch'])}`,
   ],
 ];
 
@@ -384,9 +397,12 @@ const INNOCENT: readonly Maker[] = [
   ],
   (d, c) => [
     'postfix/smtpd',
-    `lost connection after ${d.of(['DATA', 'DATA (1204 bytes)', 'BDAT', 'END-OF-MESSAGE'])} from ${c.shown}`,
+    `${d.sessionEnd()}lost connection after ${d.of(['DATA', 'DATA (1204 bytes)', 'BDAT', 'END-OF-MESSAGE'])} from ${c.shown}`,
   ],
-  (d, c) => ['postfix/smtpd', `timeout after ${d.of(['DATA (88 bytes)', 'END-OF-MESSAGE'])} from ${c.shown}`],
+  (d, c) => [
+    'postfix/smtpd',
+    `${d.sessionEnd()}timeout after ${d.of(['DATA (88 bytes)', 'END-OF-MESSAGE'])} from ${c.shown}`,
+  ],
   (_, c) => [
     'postfix/smtpd',
     `Anonymous TLS connection established from ${c.shown}: TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits)`,
@@ -436,8 +452,12 @@ const INNOCENT: readonly Maker[] = [
   ],
   (d, c) => [
     'dovecot',
-    `imap-login: Login: user=<${d.word()}>, method=PLAIN, rip=${c.ip}, lip=192.0.2.1, mpid=${d.below(9_999)}, TLS, session=<pT3x+Q${d.below(9_999)}/Zk>`,
+    `imap-login: ${d.of(['Login', 'Logged in'])}: user=<${d.word()}>, method=PLAIN, rip=${c.ip}, lip=192.0.2.1, mpid=${d.below(9_999)}, TLS, session=<pT3x+Q${d.below(9_999)}/Zk>`,
     'authenticated',
+  ],
+  (d, c) => [
+    'dovecot',
+    `auth: passwd-file(${d.word()},${c.ip},<pT3x${d.below(9_999)}>): unknown user (given password: x) - trying the next passdb`,
   ],
   (d) => [
     'dovecot',

@@ -67,6 +67,23 @@ describe('a match', () => {
     expect(from('1:2:3:4:5:6:7:8:9')).toBeUndefined();
   });
 
+  test.each([
+    ['lost connection after AUTH', 'postfix/lost-after-auth'],
+    ['lost connection after CONNECT', 'postfix/lost-after-connect'],
+    ['lost connection after RCPT', 'postfix/lost-connection'],
+    ['timeout after EHLO', 'postfix/timeout'],
+    ['too many errors after RCPT', 'postfix/too-many-errors'],
+    ['lost connection after DATA', undefined],
+    ['lost connection after DATA (12 bytes)', undefined],
+    ['timeout after BDAT (12 bytes)', undefined],
+    ['timeout after END-OF-MESSAGE', undefined],
+  ])('of "%s" is the same with a queue id, without one, and from before they were logged', (words, rule) => {
+    for (const queue of ['', 'NOQUEUE: ', '4XyZ0q1Wz2zB5: ', '645A323E361: '])
+      expect([queue, match(smtpd(`${queue}${words} from unknown[198.51.100.3]`))?.rule]).toEqual([queue, rule]);
+    for (const queue of [': ', 'NOQUEUE: NOQUEUE: ', 'x y: ', '<a>: '])
+      expect([queue, match(smtpd(`${queue}${words} from unknown[198.51.100.3]`))]).toEqual([queue, null]);
+  });
+
   test('counts what the line stands for, within limits', () => {
     const points = (message: string) => match(smtpd(message))?.points;
     const failed = 'warning: unknown[198.51.100.20]: SASL LOGIN authentication failed: UGFzc3dvcmQ6';
@@ -111,6 +128,7 @@ describe('a header', () => {
     `Nov 25 01:12:15 mx postfix/smtpd[1]: ${message}\r\n`,
     `2026-11-25T01:12:15.105618+00:00 mx.lab.example postfix/smtpd[1]: ${message}`,
     `2026-11-25 01:12:15 mx postfix/smtpd[1]: ${message}`,
+    `Nov 5 01:12:15 mx postfix/smtpd[1]: ${message}`,
   ])('may be written as %j', (line) => {
     expect(match(line)?.ip).toBe('198.51.100.3');
   });
@@ -138,6 +156,41 @@ describe('a header', () => {
   ])('may not be written as %j', (line) => {
     expect(match(line)).toBeNull();
   });
+});
+
+describe("a line of Dovecot's own log file, which names neither host nor program", () => {
+  const failed =
+    'pop3-login: Info: Aborted login (auth failed, 2 attempts in 9 secs): user=<info>, method=PLAIN, rip=198.51.100.3, lip=192.0.2.1';
+
+  test.each(['Nov 25 01:12:15', 'Nov 5 01:12:15', '2026-11-25 01:12:15', '2026-11-25T01:12:15.105618+00:00'])(
+    'is read behind "%s"',
+    (stamp) => {
+      expect(match(`${stamp} ${failed}`)).toMatchObject({
+        rule: 'dovecot/auth-failed',
+        ip: '198.51.100.3',
+        points: 2,
+        process: 'dovecot',
+      });
+      expect(
+        match(`${stamp} auth-worker(57): Info: sql(info,198.51.100.3,<YADINsQCDs5BH8Pg>): unknown user`)?.rule,
+      ).toBe('dovecot/password-mismatch');
+      expect(
+        match(`${stamp} imap-login: Info: Login: user=<bob>, method=PLAIN, rip=198.51.100.4, lip=192.0.2.1`)?.kind,
+      ).toBe('authenticated');
+    },
+  );
+
+  test('is not taken for one of Postfix', () => {
+    expect(match('Nov 25 01:12:15 postfix/smtpd[1]: lost connection after AUTH from unknown[198.51.100.3]')).toBeNull();
+    expect(match('Nov 25 01:12:15 lost connection after AUTH from unknown[198.51.100.3]')).toBeNull();
+  });
+
+  test.each(['Nov 25 01:12:15', 'Nov 25 01:12:15 :', 'Nov 25 01:12:15 : ', 'Nov 25 01:12:15 imap-login:'])(
+    'may be cut off as in "%s"',
+    (line) => {
+      expect(match(line)).toBeNull();
+    },
+  );
 });
 
 describe("a client's text", () => {
@@ -222,6 +275,16 @@ describe("a client's text", () => {
       `Nov 25 01:12:15 mx dovecot: imap-login: Login: user=<${text}>, method=PLAIN, rip=${truth}, lip=192.0.2.1, mpid=7, TLS, session=<YADINsQCDs5BH8Pg>`,
     'user of the auth service': (text) =>
       `Nov 25 01:12:15 mx dovecot: auth: passwd-file(${text},${truth},<YADINsQCDs5BH8Pg>): unknown user`,
+    'user of the auth service of Dovecot 2.4': (text) =>
+      `Nov 25 01:12:15 mx dovecot: auth(${text},${truth},sasl:plain)<YADINsQCDs5BH8Pg>: sql: unknown user`,
+    "user in Dovecot's own log file": (text) =>
+      `Nov 25 01:12:15 imap-login: Info: Login: user=<${text}>, method=PLAIN, rip=${truth}, lip=192.0.2.1`,
+    'BDAT command': (text, host) =>
+      smtpd(`warning: NOQUEUE: malformed BDAT command syntax from ${host}[${truth}]: ${text}`),
+    'login name behind a reject': (text, host) =>
+      smtpd(
+        `NOQUEUE: reject: RCPT from ${host}[${truth}]: 554 5.7.1 <a@b.example>: Relay access denied; from=<> to=<a@b.example> proto=ESMTP helo=<x> sasl_method=PLAIN sasl_username=${text}`,
+      ),
     'password that is logged': (text) =>
       `Nov 25 01:12:15 mx dovecot: auth: passwd-file(bob,${truth},<YADINsQCDs5BH8Pg>): Password mismatch (given password: ${text})`,
     'PAM user': (text) =>
@@ -246,6 +309,8 @@ describe("a client's text", () => {
     'SASL user',
     'non-SMTP command',
     'pipelined command',
+    'BDAT command',
+    'login name behind a reject',
     'milter reply',
     'early talk',
     'postscreen command',

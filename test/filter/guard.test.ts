@@ -1,7 +1,9 @@
 /** Patterns that could blame the wrong client, or take for ever, do not load. */
+import { check } from 'recheck';
 import { describe, expect, test } from 'vitest';
 import { UsageError } from '../../src/domain/errors.js';
-import { parseRules } from '../../src/filter/load.js';
+import { loadRules, packagedFilters, parseRules } from '../../src/filter/load.js';
+import { parseRulePattern } from '../../src/filter/rule.js';
 
 function load(pattern: string): void {
   parseRules(
@@ -77,6 +79,26 @@ describe('a line could take very long', () => {
     'x {client} a{1,3}a{1,3}',
   ])('%s is not', (pattern) => {
     expect(() => load(pattern)).not.toThrow();
+  });
+
+  test('no packaged pattern can, by another judge', { timeout: 240_000 }, async () => {
+    const rules = loadRules(packagedFilters(), null);
+    for (const rule of rules) {
+      const { head, tail, addressSource } = parseRulePattern(rule.pattern, 'Blocked until {until}');
+      const verdict = await check(`^${head.source}${addressSource}${tail.source}`, '', {
+        // It counts steps alone: by the time taken, a busy machine would find every pattern slow.
+        attackTimeout: null,
+        incubationTimeout: null,
+        timeout: 60_000,
+        randomSeed: 1,
+      });
+      const attack = verdict.status === 'vulnerable' ? verdict.attack.pattern : null;
+      expect({ rule: rule.name, status: verdict.status, attack }).toEqual({
+        rule: rule.name,
+        status: 'safe',
+        attack: null,
+      });
+    }
   });
 });
 

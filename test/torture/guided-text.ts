@@ -24,10 +24,13 @@ export function guidedText(rules: readonly Rule[], seed: number): fc.Arbitrary<s
 
 /** A message that `rule` matches, about `address`. */
 export function messageFor(rule: Rule, address: string): fc.Arbitrary<string> {
-  const { head, tail, hasHost, queued } = parseRulePattern(rule.pattern, 'Blocked until {until}');
+  const { head, tail, hasHost, queueId } = parseRulePattern(rule.pattern, 'Blocked until {until}');
   return fc
     .tuple(textOf(head.node), textOf(tail.node))
-    .map(([before, behind]) => `${queued ? 'NOQUEUE: ' : ''}${before}${hasHost ? `x[${address}]` : address}${behind}`);
+    .map(
+      ([before, behind]) =>
+        `${queueId !== 'never' ? 'NOQUEUE: ' : ''}${before}${hasHost ? `x[${address}]` : address}${behind}`,
+    );
 }
 
 function textOf(node: Node): fc.Arbitrary<string> {
