@@ -3,7 +3,7 @@
  * The store keeps it, the access map enforces it.
  */
 import { networkOf, subjectOf } from '../domain/address.js';
-import type { Ban, ReleaseHow } from '../domain/ban.js';
+import { type Ban, LONGEST_ORDER_MS, type ReleaseHow } from '../domain/ban.js';
 import type { LogEvent } from '../domain/event.js';
 import type { Allowlist } from './allowlist.js';
 import { add, NOTHING, rankOf, rebase, valueAt } from './decay.js';
@@ -39,6 +39,8 @@ const MAX_MEMBERS = 256;
 /** Below this a decayed sum says nothing any more. */
 const NEGLIGIBLE = 0.01;
 const MAX_EVIDENCE_LINE = 500;
+/** How far the clocks of several hosts may differ without one of them taking another's ban for too long. */
+const CLOCK_SKEW_MS = 60_000;
 
 export class Policy {
   readonly settings: PolicySettings;
@@ -78,6 +80,26 @@ export class Policy {
     const docket = new Docket(states, this.settings);
     for (const subject of subjects) docket.settle(subject, at);
     return docket.verdict();
+  }
+
+  /** Does the ban end later than any made now could: by a clock that was wrong, under an older `ban.max`, by nonsense? */
+  outlasts(ban: Ban, now: number): boolean {
+    return !(ban.until <= now + this.#longest(ban) + CLOCK_SKEW_MS);
+  }
+
+  /** Brings the ends of bans that `outlasts` finds back to what the settings allow from now on. */
+  curtail(subjects: readonly string[], states: ReadonlyMap<string, SubjectState>, now: number): Verdict {
+    const docket = new Docket(states, this.settings);
+    for (const subject of subjects) {
+      docket.settle(subject, now);
+      const { ban } = docket.state(subject);
+      if (ban !== null && this.outlasts(ban, now)) docket.curtail(subject, now, this.#longest(ban));
+    }
+    return docket.verdict();
+  }
+
+  #longest({ by }: Ban): number {
+    return by === 'person' ? Math.max(LONGEST_ORDER_MS, this.settings.maxMs) : this.settings.maxMs;
   }
 
   /** A person bans a subject; an active ban is replaced, and counts no strike. */
@@ -278,7 +300,18 @@ class Docket {
 
   settle(subject: string, at: number): void {
     const ban = this.#states.get(subject)?.ban;
-    if (ban && ban.until <= at) this.release(subject, ban.until, 'expired');
+    // Negated: an end that is no number is none to wait for.
+    if (ban && !(ban.until > at)) this.release(subject, Number.isFinite(ban.until) ? ban.until : at, 'expired');
+  }
+
+  curtail(subject: string, at: number, longestMs: number): void {
+    const state = this.state(subject);
+    if (state.ban === null) return;
+    const lengthMs = state.ban.until - state.ban.since;
+    const leftMs = lengthMs > 0 ? Math.min(lengthMs, longestMs) : longestMs;
+    const ban = { ...state.ban, until: Math.ceil((at + leftMs) / 1_000) * 1_000 };
+    this.put(subject, { ...state, ban });
+    this.#changes.push({ type: 'ban', at, ban });
   }
 
   release(subject: string, at: number, how: ReleaseHow): void {
