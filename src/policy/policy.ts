@@ -84,7 +84,7 @@ export class Policy {
 
   /** Does the ban end later than any made now could: by a clock that was wrong, under an older `ban.max`, by nonsense? */
   outlasts(ban: Ban, now: number): boolean {
-    return !(ban.until <= now + this.#longest(ban) + CLOCK_SKEW_MS);
+    return !isDate(ban.until) || ban.until > now + this.#longest(ban) + CLOCK_SKEW_MS;
   }
 
   /** Brings the ends of bans that `outlasts` finds back to what the settings allow from now on. */
@@ -300,8 +300,9 @@ class Docket {
 
   settle(subject: string, at: number): void {
     const ban = this.#states.get(subject)?.ban;
-    // Negated: an end that is no number is none to wait for.
-    if (ban && !(ban.until > at)) this.release(subject, Number.isFinite(ban.until) ? ban.until : at, 'expired');
+    // An end that is no date is none to wait for.
+    if (ban && !(isDate(ban.until) && ban.until > at))
+      this.release(subject, isDate(ban.until) ? ban.until : at, 'expired');
   }
 
   curtail(subject: string, at: number, longestMs: number): void {
@@ -317,7 +318,7 @@ class Docket {
   release(subject: string, at: number, how: ReleaseHow): void {
     const state = this.state(subject);
     if (state.ban === null) return;
-    const release = { at, how, ban: state.ban };
+    const release = { at, how, ban: isDate(state.ban.until) ? state.ban : { ...state.ban, until: at } };
     this.put(subject, { ...state, ban: null, releases: [release, ...state.releases].slice(0, MAX_RELEASES) });
     this.#changes.push({ type: 'release', at, release });
   }
@@ -392,6 +393,11 @@ class Docket {
     }
     return { put, ranks, evidence: this.#evidence, changes: this.#changes };
   }
+}
+
+/** Whatever a store may hold: instants that no calendar has would end the daemon when it logs them. */
+function isDate(at: number): boolean {
+  return typeof at === 'number' && Number.isFinite(new Date(at).getTime());
 }
 
 export const UNKNOWN: SubjectState = {

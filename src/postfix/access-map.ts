@@ -205,7 +205,7 @@ export class AccessMap {
       const last = this.#rendered.get(entry.subject);
       const isSame = last?.until === entry.until && last.reason === entry.reason;
       // What no blockd stored, such as an end that is no number: it must stop neither the others nor the daemon.
-      const fits = entry.until <= latest && (isSame || isSubject(entry.subject));
+      const fits = Number.isFinite(entry.until) && entry.until <= latest && (isSame || isSubject(entry.subject));
       if (fits) rendered.set(entry.subject, isSame ? last : this.#renderEntry(entry));
       else unfit++;
     });
