@@ -50,10 +50,14 @@ async function session({ port, recipient }: LoadOptions, addresses: readonly str
     await replied.next();
     await replied.to('EHLO test.example');
     for (address of addresses) {
-      await replied.to(`XCLIENT ADDR=${address.includes(':') ? `IPV6:${address}` : address} NAME=[UNAVAILABLE]`);
+      const taken = await replied.to(
+        `XCLIENT ADDR=${address.includes(':') ? `IPV6:${address}` : address} NAME=[UNAVAILABLE]`,
+      );
+      if (!taken.startsWith('220')) throw new Error(`XCLIENT was refused: ${taken}`);
       const rcpts = Array<string>(LOOKUPS_AN_ADDRESS).fill(`RCPT TO:<${recipient}>`);
       await replied.to('EHLO client.example', 'MAIL FROM:<sender@remote.example>');
       for (const reply of await replied.each(rcpts)) replies.push([address, reply]);
+      await replied.to('RSET');
     }
     await replied.to('QUIT');
   } catch (error) {

@@ -63,7 +63,7 @@ describe.concurrent('under constant load', () => {
       );
       let queue: typeof kinds = [];
       const counts = new Map<string, number>();
-      for (let done = 0; bench.tally.lookups < LOOKUPS || done < FEWEST_FAULTS; done++) {
+      for (let done = 0; bench.judged < LOOKUPS || done < FEWEST_FAULTS; done++) {
         if (queue.length === 0) queue = shuffled(kinds, chance);
         const [name, fault] = queue.pop() ?? kinds[0] ?? [];
         if (name === undefined || fault === undefined) throw new Error('no faults');
@@ -77,7 +77,7 @@ describe.concurrent('under constant load', () => {
       }
       await bench.stopLoad();
       expect(bench.tally.wrong.slice(0, 5), again).toEqual([]);
-      expect(bench.tally.lookups).toBeGreaterThanOrEqual(LOOKUPS);
+      expect(bench.judged).toBeGreaterThanOrEqual(LOOKUPS);
       expect(bench.tally.accepted).toBeGreaterThan(LOOKUPS / 10);
       expect(bench.tally.refused).toBeGreaterThan(LOOKUPS / 10);
       await bench.daemon.stop();
@@ -320,6 +320,11 @@ class Bench {
     this.#timer = setInterval(() => this.offend(), 150);
   }
 
+  /** Look-ups that had nothing to do with what a person did. */
+  get judged(): number {
+    return this.tally.lookups - this.tally.byAPerson;
+  }
+
   get map(): string {
     return `${this.type}:${this.mapPath}`;
   }
@@ -342,8 +347,13 @@ class Bench {
     execFileSync('cp', ['-a', this.folder, `${this.#root}/copy`]);
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m,mode=755', 'tmpfs', this.folder]);
     execFileSync('cp', ['-a', `${this.#root}/copy/.`, this.folder]);
-    const limits = ['smtpd_hard_error_limit=100000', 'smtpd_soft_error_limit=100000'];
-    execFileSync('postconf', ['-c', this.configDirectory, '-e', ...limits]);
+    // A session that has become somebody else may become the next one.
+    const settings = [
+      'smtpd_authorized_xclient_hosts=static:all',
+      'smtpd_hard_error_limit=100000',
+      'smtpd_soft_error_limit=100000',
+    ];
+    execFileSync('postconf', ['-c', this.configDirectory, '-e', ...settings]);
     await this.#postfix.reload();
     const store = await openStore(this.#store, { prefix: 'blockd' });
     await store.commit([], () => ({ put: new Map(BANNED.map((address) => banOf(address))) }));
@@ -418,7 +428,7 @@ class Bench {
   async remount(how: 'ro' | 'rw'): Promise<void> {
     for (let tries = 0; ; tries++) {
       try {
-        execFileSync('mount', ['-o', `remount,${how}`, this.folder], { stdio: 'pipe' });
+        execFileSync('mount', ['-o', `remount,bind,${how}`, this.folder], { stdio: 'pipe' });
         return;
       } catch (error) {
         // Busy while a publisher has a file open.
@@ -438,7 +448,7 @@ class Bench {
     const repaired = () =>
       this.daemon.log.slice(seen).some((entry) => entry['event'] === 'published' && entry['repaired'] === true);
     while (!repaired()) {
-      if (Date.now() > deadline) throw new Error(`${this.fault}: not repaired within ${REPAIR_MS} ms; ${again}`);
+      if (Date.now() > deadline) throw new Error(`${this.fault}: not repaired; ${again}\n${this.#lastWords()}`);
       await sleep(20);
     }
     this.repairsMs.push(Date.now() - window.from);
@@ -452,9 +462,16 @@ class Bench {
     try {
       await this.#watch.until(this.fault, () => this.#watch.seen.has(marker), REPAIR_MS);
     } catch (error) {
-      const log = this.daemon.log.slice(-12).map((entry) => JSON.stringify(entry));
-      throw new Error(`${this.fault}: not recovered; ${again}\n${log.join('\n')}`, { cause: error });
+      throw new Error(`${this.fault}: not recovered; ${again}\n${this.#lastWords()}`, { cause: error });
     }
+  }
+
+  #lastWords(): string {
+    return this.daemon.log
+      .filter(({ event }) => event !== 'ban' && event !== 'release')
+      .slice(-15)
+      .map((entry) => JSON.stringify(entry))
+      .join('\n');
   }
 
   #judge(answers: readonly Answer[]): void {
@@ -542,7 +559,7 @@ function shuffled<T>(items: readonly T[], chance: Random): T[] {
 function summary(type: string, bench: Bench, faults: ReadonlyMap<string, number>): string {
   const { tally, repairsMs } = bench;
   const lines = [
-    `${type}: ${tally.lookups} look-ups: ${tally.accepted} legitimate accepted, ${tally.refused} banned refused, ${tally.either} of those who come and go, ${tally.wrong.length} wrong`,
+    `${type}: ${bench.judged} look-ups: ${tally.accepted} legitimate accepted, ${tally.refused} banned refused, ${tally.either} of those who come and go, ${tally.wrong.length} wrong`,
     `  met by what a person did to the files: ${tally.byAPerson}, of them temporary errors ${tally.errorsByAPerson}; repaired after ${Math.max(0, ...repairsMs)} ms at most`,
     ...[...faults].map(([name, count]) => `  ${String(count).padStart(3)} × ${name}`),
   ];
