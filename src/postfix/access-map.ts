@@ -24,6 +24,7 @@ import {
   asideOf,
   changedAt,
   INDEXED_TYPES,
+  inodesOf,
   MapFiles,
   removeAsides,
   replaceAll,
@@ -111,7 +112,11 @@ interface Found {
   /** Was it ever published? */
   readonly known: boolean;
   readonly intact: boolean;
+  readonly stamps: string;
 }
+
+/** Somebody has touched the files between our look at them and our change. */
+class TouchedError extends Error {}
 
 export class AccessMap {
   readonly type: string;
@@ -237,7 +242,7 @@ export class AccessMap {
     const [published, stamps] = await Promise.all([textOf(state), stampsOf(all)]);
     const known = published !== null;
     const intact = published === stamps;
-    if (intact && this.#last?.stamps === stamps) return { lines: this.#last.lines, foreign: [], known, intact };
+    if (intact && this.#last?.stamps === stamps) return { lines: this.#last.lines, foreign: [], known, intact, stamps };
     const texts = await Promise.all(this.#texts().map((file) => textOf(file)));
     const lines = { indexed: new Map<string, string>(), cidr: new Map<string, string>() };
     const foreign: string[] = [];
@@ -254,7 +259,7 @@ export class AccessMap {
         `${this.path} is not blockd's: it holds ${quoted(foreign[0])}. Give postfix.map a file of its own, or move this one away`,
       );
     }
-    return { lines, foreign, known, intact };
+    return { lines, foreign, known, intact, stamps };
   }
 
   /** What Postfix goes by while the text can't be trusted: the compiled map is asked itself where that is possible. */
@@ -286,8 +291,11 @@ export class AccessMap {
       const stamps =
         !whole && !cidrChanged && (await this.#canChangeInPlace(indexed, wanted))
           ? await this.#changeInPlace(wanted, indexed)
-          : await this.#replace(wanted, { indexed, whole, withCidr: whole || cidrChanged });
+          : await this.#replace(wanted, { indexed, whole, withCidr: whole || cidrChanged, before: found.stamps });
       this.#last = { stamps, lines: wanted };
+    } catch (error) {
+      if (!(error instanceof TouchedError)) throw error;
+      return await this.#write(wanted, { ...(await this.#find()), known: true, intact: false });
     } finally {
       // Above all after a failure: a full disk is not filled further.
       await removeAsides(this.path);
@@ -304,7 +312,13 @@ export class AccessMap {
    */
   async #replace(
     wanted: Lines,
-    how: { readonly indexed: Differences; readonly whole: boolean; readonly withCidr: boolean },
+    how: {
+      readonly indexed: Differences;
+      readonly whole: boolean;
+      readonly withCidr: boolean;
+      /** Stamps of the files on which the differences are based. */
+      readonly before: string;
+    },
   ): Promise<string> {
     const files = this.#files;
     const aside = asideOf(this.type, this.path);
@@ -320,6 +334,8 @@ export class AccessMap {
     const sources = new Map(steps.map(([from, to]) => [to, from]));
     const stamps = await stampsOf(files.all.map((file) => sources.get(file) ?? file));
     await writeWhole(aside.state, stamps);
+    // A map deleted meanwhile would come back without the reload that every smtpd needs which found none.
+    if (!how.whole && (await stampsOf(files.all)) !== how.before) throw new TouchedError();
     await replaceAll([...steps, [aside.state, files.state]]);
     return stamps;
   }
@@ -356,8 +372,11 @@ export class AccessMap {
     const files = this.#files;
     const aside = asideOf(this.type, this.path);
     await writeWhole(aside.path, textFrom(wanted.indexed));
+    const before = await inodesOf(files.all);
     await this.#postmap.change(this.path, indexed);
     await this.#postmap.verify(this.path, indexed);
+    // postmap makes a map that was deleted meanwhile anew, with nothing in it but the change.
+    if ((await inodesOf(files.all)) !== before) throw new TouchedError();
     const stamps = await stampsOf(files.all.map((file) => (file === files.path ? aside.path : file)));
     await writeWhole(aside.state, stamps);
     await replaceAll([

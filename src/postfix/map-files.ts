@@ -69,6 +69,11 @@ export async function stampsOf(files: readonly string[]): Promise<string> {
   return `${JSON.stringify(stamps)}\n`;
 }
 
+/** Changes whenever one of the files is replaced or gone. */
+export async function inodesOf(files: readonly string[]): Promise<string> {
+  return (await Promise.all(files.map((file) => stampOf(file)))).map((stamp) => stamp?.ino).join();
+}
+
 /** When the file was last changed, milliseconds; null when there is none. */
 export async function changedAt(file: string): Promise<number | null> {
   return (await stampOf(file))?.mtimeMs ?? null;
