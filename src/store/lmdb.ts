@@ -18,8 +18,8 @@ import { MAX_CHANGES, MAX_EVIDENCE, type Outcome, type Progress, StaleProgressEr
 const WATCH_MS = 200;
 /** Bytes that a new store's first pages take, with some to spare. */
 const ROOM_FOR_A_NEW_STORE = 262_144;
-/** Entries that one transaction of pruning or rewriting takes, so that the daemon's commits are not held up. */
-const SWEEP_BATCH = 2_000;
+/** Entries that one transaction of pruning takes, so that neither the daemon's commits nor its event loop are held up. */
+const SWEEP_BATCH = 500;
 
 interface Stored {
   readonly state: SubjectState;

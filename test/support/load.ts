@@ -3,8 +3,8 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Random } from '../../src/demo/random.js';
 
-const ADDRESSES_A_SESSION = 6;
-const LOOKUPS_AN_ADDRESS = 4;
+const ADDRESSES_A_SESSION = 8;
+const LOOKUPS_AN_ADDRESS = 8;
 
 export interface Answer {
   readonly address: string;

@@ -14,9 +14,9 @@ import { byForm, chanceFor, repeatWith } from './form.js';
 const again = repeatWith('endurance');
 const LINES = byForm(200_000, 5_000_000);
 const ADDRESSES = byForm(20_000, 200_000);
-const MAX_ENTRIES = byForm(500, 20_000);
+const MAX_ENTRIES = byForm(500, 2_000);
 const LINES_A_ROUND = byForm(20_000, 100_000);
-/** What the loop may be kept by the daemon's own work; what the machine's other work costs an idle one comes on top. */
+/** What the loop may be kept by the daemon's own work; what the machine's other work and its disk cost comes on top. */
 const LONGEST_BLOCK_MS = 100;
 
 it('takes an hour of heavy traffic', { timeout: byForm(240_000, 3_600_000) }, async ({ onTestFinished }) => {
@@ -27,7 +27,14 @@ it('takes an hour of heavy traffic', { timeout: byForm(240_000, 3_600_000) }, as
   const common = ['--store', store, '--map', `lmdb:${map}`];
   // An hour's half-lives and terms, compressed as the traffic is.
   const settings = [
-    ...['score.half_life=1s', 'score.standing=false', 'ban.first=20s', 'ban.factor=1', 'ban.strikes_half_life=1s'],
+    ...[
+      'score.half_life=1s',
+      'score.threshold=1.5',
+      'score.standing=false',
+      'ban.first=20s',
+      'ban.factor=1',
+      'ban.strikes_half_life=1s',
+    ],
     ...['store.keep=60s', 'store.prune=*/10 * * * * *', `postfix.max_entries=${MAX_ENTRIES}`],
     ...['allow.mynetworks=false', 'postfix.reload=["true"]'],
   ].flatMap((one) => ['--set', one]);
@@ -37,7 +44,7 @@ it('takes an hour of heavy traffic', { timeout: byForm(240_000, 3_600_000) }, as
     ...settings,
   ]);
   onTestFinished(async () => void (await daemon.stop('SIGKILL')));
-  const idle = idleLoop();
+  const idle = idleLoop(folder);
   onTestFinished(async () => void (await idle.end()));
 
   const traffic = new Traffic(chanceFor('endurance', 0));
@@ -75,7 +82,7 @@ it('takes an hour of heavy traffic', { timeout: byForm(240_000, 3_600_000) }, as
       `  memory of its own: median ${middle} MiB in the middle third, ${last} MiB in the last; with mapped files at most ${Math.max(...memory.map(({ all }) => all))} MiB`,
       `  store: at most ${mostScored} subjects and ${mostBanned} bans; ${status.scored} subjects after the last pruning`,
       `  map: at most ${mostEntries} of ${MAX_ENTRIES} entries; ${counters.bans} bans made`,
-      `  event loop kept from its work for ${counters.loopDelayMaxMs} ms at most; an idle one beside it for ${noiseMs} ms`,
+      `  event loop kept from its work for ${counters.loopDelayMaxMs} ms at most; one beside it that only syncs a page now and then for ${noiseMs} ms`,
     ].join('\n'),
   );
   expect(counters.lines, again).toBe(LINES);
@@ -88,7 +95,7 @@ it('takes an hour of heavy traffic', { timeout: byForm(240_000, 3_600_000) }, as
   expect(status.map.entries).toBeLessThanOrEqual(MAX_ENTRIES);
   expect(mostScored, 'the store is pruned').toBeLessThan(byForm(2 * ADDRESSES, ADDRESSES));
   expect(last, `memory is flat; ${again}`).toBeLessThan(1.2 * middle + byForm(60, 20));
-  expect(counters.loopDelayMaxMs, again).toBeLessThan(LONGEST_BLOCK_MS + 2 * noiseMs);
+  expect(counters.loopDelayMaxMs, again).toBeLessThan(LONGEST_BLOCK_MS + 3 * noiseMs);
 });
 
 async function untilCounted(store: Awaited<ReturnType<typeof openStore>>, log: string): Promise<void> {
@@ -125,15 +132,21 @@ function median(numbers: readonly number[]): number {
   return numbers.toSorted((a, b) => a - b)[numbers.length >> 1] ?? Number.NaN;
 }
 
-/** A process that does nothing: how long this machine keeps even that from running. */
-function idleLoop(): { end(): Promise<number> } {
+/** A process that only syncs a page to the disk now and then: how long this machine keeps even that from running. */
+function idleLoop(folder: string): { end(): Promise<number> } {
   const program = `
     const { monitorEventLoopDelay } = require('node:perf_hooks');
     const delay = monitorEventLoopDelay({ resolution: 10 });
     delay.enable();
+    const fs = require('node:fs');
+    const file = fs.openSync(process.argv[1], 'w');
+    setInterval(() => {
+      fs.writeSync(file, Buffer.alloc(4096), 0, 4096, 0);
+      fs.fsyncSync(file);
+    }, 100).unref();
     process.stdin.on('end', () => process.stdout.write(String(Math.max(0, Math.round(delay.max / 1e6) - 10)))).resume();
   `;
-  const child = spawn(process.execPath, ['-e', program], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, ['-e', program, join(folder, 'page')], { stdio: ['pipe', 'pipe', 'inherit'] });
   let said = '';
   child.stdout.on('data', (data) => {
     said += data;
