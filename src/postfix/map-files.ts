@@ -46,7 +46,8 @@ export function asideOf(type: string, path: string): MapFiles {
 /** What killed publishers left. */
 export async function removeAsides(path: string): Promise<void> {
   const folder = dirname(path);
-  const mine = (name: string) => name.startsWith(`${basename(path)}.new-`);
+  // Berkeley DB makes its files under such a name first, and a postmap that was killed leaves it.
+  const mine = (name: string) => name.replace(/^__db\./, '').startsWith(`${basename(path)}.new-`);
   await guarded(path, async () => {
     for (const name of (await readdir(folder)).filter(mine)) await rm(join(folder, name), { force: true });
   });

@@ -283,3 +283,12 @@ it.each(['hash', 'lmdb'])(
     expect(bench.reloads).toBe(1);
   },
 );
+
+it('what a killed postmap left of its own is removed too', async () => {
+  bench = new MapBench('btree');
+  await bench.publish(['203.0.113.9']);
+  const left = join(bench.folder, '__db.client_access.new-1-abc.db');
+  writeFileSync(left, 'half a database');
+  await bench.publish(['203.0.113.10']);
+  expect(existsSync(left)).toBe(false);
+});
