@@ -216,7 +216,7 @@ export class AccessMap {
     });
     this.#complainOf(unfit);
     const surplus = Math.max(0, rendered.size - (this.#options.maxEntries ?? Number.POSITIVE_INFINITY));
-    if (surplus > 0) for (const subject of soonestEnding(rendered, surplus)) rendered.delete(subject);
+    if (surplus > 0) await leaveOutSoonestEnding(rendered, surplus);
     await eachInTurns(rendered.values(), ({ table, line }) => lines[table].set(keyOfLine(line), line));
     this.#rendered = rendered;
     return { lines: { indexed: await sorted(lines.indexed), cidr: await sorted(lines.cidr) }, leftOut: surplus };
@@ -481,10 +481,18 @@ async function differences(
   return { put, gone };
 }
 
-/** The subjects, so many, whose bans end first: what is lost by leaving them out is the least. */
-function soonestEnding(rendered: ReadonlyMap<string, Rendered>, count: number): string[] {
-  const byEnd = [...rendered].sort(([a, one], [b, other]) => one.until - other.until || (a < b ? -1 : 1));
-  return byEnd.slice(0, count).map(([subject]) => subject);
+/** Takes out so many bans that end first: what is lost by leaving them out is the least. */
+async function leaveOutSoonestEnding(rendered: Map<string, Rendered>, count: number): Promise<void> {
+  // Sorting plain numbers takes a tenth of what sorting entries does.
+  const ends = Float64Array.from(rendered.values(), ({ until }) => until).sort();
+  const lastEnd = ends[count - 1] ?? Number.NEGATIVE_INFINITY;
+  let surplus = count;
+  const leaveOut = (fits: (until: number) => boolean) =>
+    eachInTurns(rendered, ([subject, { until }]) => {
+      if (surplus > 0 && fits(until) && rendered.delete(subject)) surplus--;
+    });
+  await leaveOut((until) => until < lastEnd);
+  await leaveOut((until) => until === lastEnd);
 }
 
 /** When most of a map changes, building it anew is cheaper. */
