@@ -29,6 +29,7 @@ const SERVERS = [
   ['/usr/bin/redis-server', 'redis-server'],
   ['/usr/lib/systemd/systemd-journal-remote', 'systemd-journal-remote'],
   ['/usr/bin/flock', 'util-linux'],
+  ['/usr/bin/faketime', 'faketime'],
 ];
 
 const forTests = process.argv.includes('--for-tests');

@@ -1,12 +1,11 @@
 /** `blockctl ban`: a person bans an address or network, for a time that ends. */
+import { LONGEST_ORDER_MS } from '../domain/ban.js';
 import { formatDuration, parseDuration } from '../domain/duration.js';
 import { type ExitCode, UsageError } from '../domain/errors.js';
 import { atDesk, type Context } from './desk.js';
 import { banJson, localTime } from './format.js';
 import { subjectToBan } from './subject.js';
 
-/** A ban of years is a typing error or belongs into the firewall. */
-const LONGEST = '365d';
 const MAX_REASON = 200;
 
 export async function ban(
@@ -53,8 +52,10 @@ function lengthFrom(text: string): number {
   if (ms === null)
     throw new UsageError(`--for "${text}" is no duration: write a number and a unit, such as 90s, 15m, 2h or 7d`);
   if (ms < 1_000) throw new UsageError(`--for ${text} is too short: at least 1s`);
-  if (ms > (parseDuration(LONGEST) ?? 0))
-    throw new UsageError(`--for ${text} is too long: at most ${LONGEST}, since every ban ends`);
+  if (ms > LONGEST_ORDER_MS) {
+    const most = `${LONGEST_ORDER_MS / 86_400_000}d`;
+    throw new UsageError(`--for ${text} is too long: at most ${most}, since every ban ends`);
+  }
   return ms;
 }
 

@@ -133,6 +133,11 @@ export class Desk {
     return this.dryRun ? null : defaultSpec(this.config);
   }
 
+  /** How many bans the access map takes. */
+  get maxEntries(): number {
+    return this.#inForce('postfix.max_entries', this.config.postfix.max_entries, this.note?.postfix.maxEntries);
+  }
+
   async map(): Promise<AccessMap | null> {
     const spec = await this.mapSpec();
     if (spec === null) return null;
@@ -149,6 +154,7 @@ export class Desk {
         reply: this.#inForce('postfix.reply', postfix.reply, noted?.reply),
         postmap: this.#inForce('postfix.postmap', postfix.postmap, noted?.postmap),
         reload: this.#inForce('postfix.reload', postfix.reload, noted?.reload),
+        maxEntries: this.maxEntries,
         ...(configDirectory !== undefined && { configDirectory }),
       },
       this.mode,
@@ -221,6 +227,7 @@ interface MapOptions {
   readonly reply: string;
   readonly postmap: string;
   readonly reload: readonly string[];
+  readonly maxEntries?: number;
   readonly configDirectory?: string;
 }
 

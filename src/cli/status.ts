@@ -54,6 +54,8 @@ interface MapFacts {
   readonly type: string;
   readonly path: string;
   readonly entries: number | null;
+  /** Bans for which the full map has no room. */
+  readonly leftOut: number;
   readonly publishedAt: number | null;
   readonly problem: string | null;
 }
@@ -69,19 +71,21 @@ async function gather(desk: Desk): Promise<Facts> {
       lastLineAt: counted?.lastLineAt ?? null,
     };
   });
-  return { desk, logs, map: await mapFacts(desk), counts: await desk.store.counts(desk.now) };
+  const counts = await desk.store.counts(desk.now);
+  return { desk, logs, map: await mapFacts(desk, counts.banned), counts };
 }
 
-async function mapFacts(desk: Desk): Promise<MapFacts | null> {
+async function mapFacts(desk: Desk, banned: number): Promise<MapFacts | null> {
   const spec = await desk.mapSpec();
+  const leftOut = desk.dryRun ? 0 : Math.max(0, banned - desk.maxEntries);
   const map = spec === null ? null : await desk.map();
   if (spec === null || map === null) return null;
   try {
     const { entries, publishedAt } = await map.read();
-    return { ...spec, entries: entries.length, publishedAt, problem: null };
+    return { ...spec, entries: entries.length, leftOut, publishedAt, problem: null };
   } catch (error) {
     if (!(error instanceof BlockdError)) throw error;
-    return { ...spec, entries: null, publishedAt: null, problem: error.message };
+    return { ...spec, entries: null, leftOut, publishedAt: null, problem: error.message };
   }
 }
 
@@ -130,7 +134,13 @@ function toJson({ desk, logs, map, counts }: Facts) {
     map:
       map === null
         ? null
-        : { type: map.type, path: map.path, entries: map.entries, publishedAt: time(map.publishedAt) },
+        : {
+            type: map.type,
+            path: map.path,
+            entries: map.entries,
+            leftOut: map.leftOut,
+            publishedAt: time(map.publishedAt),
+          },
     scored: counts.scored,
     banned: counts.banned,
     counters: note?.counters ?? null,
@@ -181,10 +191,11 @@ function daemonSentence({ note, running, now, config }: Desk, alarm: (text: stri
   return `${alarm('not running')}: it died without a word, last seen ${relative(note.heartbeatAt, now)}`;
 }
 
-function mapSentence({ type, path, entries, publishedAt, problem }: MapFacts, now: number): string {
+function mapSentence({ type, path, entries, leftOut, publishedAt, problem }: MapFacts, now: number): string {
   const name = `${type}:${safe(path)}`;
   if (problem !== null) return `${name}: ${safe(problem)}`;
-  return `${name}: ${plural(entries ?? 0, 'entry', 'entries')}${publishedAt === null ? ', never published' : `, published ${relative(publishedAt, now)}`}`;
+  const full = leftOut === 0 ? '' : ` (postfix.max_entries), ${plural(leftOut, 'ban')} that end sooner left out`;
+  return `${name}: ${plural(entries ?? 0, 'entry', 'entries')}${full}${publishedAt === null ? ', never published' : `, published ${relative(publishedAt, now)}`}`;
 }
 
 function bytes(count: number): string {

@@ -81,6 +81,23 @@ const LISTEN: TextRule = {
   },
 };
 
+/** Seconds may stand in front; names of months and days are not taken. */
+const CRON_RANGES = [59, 59, 23, 31, 12, 7];
+
+const CRON: TextRule = {
+  wrong: (text) => {
+    const fields = text.trim().split(/\s+/);
+    const ranges = CRON_RANGES.slice(-fields.length);
+    const fits = (field: string, most = 0) =>
+      field.split(',').every((part) => {
+        const numbers = /^(?:\*|(\d+)(?:-(\d+))?)(?:\/[1-9]\d?)?$/.exec(part);
+        return numbers !== null && Number(numbers[1] ?? 0) <= most && Number(numbers[2] ?? 0) <= most;
+      });
+    if ([5, 6].includes(fields.length) && fields.every((field, i) => fits(field, ranges[i]))) return null;
+    return `"${text}" is no schedule: write minute, hour, day, month and weekday, such as "23 * * * *"`;
+  },
+};
+
 const MAIL_ADDRESS: TextRule = {
   // It becomes an argument of sendmail: a leading dash would be an option.
   wrong: (text) =>
@@ -103,6 +120,7 @@ export const configSchema = section({
     prefix: text('blockd', matching(/^[A-Za-z0-9_.:-]{1,64}$/, 'wants 1 to 64 letters, digits, or _ . : -')),
     host: text(thisHost, matching(/^[A-Za-z0-9_.-]{1,253}$/, 'wants the name of this host: letters, digits, or _ . -')),
     keep: duration('30d', '60s'),
+    prune: text('23 * * * *', CRON),
   }),
   score: section({
     threshold: number({ fallback: 5, above: 0, atMost: 1e6 }),
@@ -135,6 +153,7 @@ export const configSchema = section({
     postmap: text('postmap'),
     postconf: text('postconf'),
     reload: texts(['postfix', 'reload']),
+    max_entries: number({ fallback: 100_000, atLeast: 1, atMost: 10_000_000, whole: true }),
     config_directory: optionalText(PATH),
   }),
   handover: section({

@@ -14,8 +14,8 @@ import type { Chunk } from '../source/source.js';
 import type { Outcome, Progress, Store } from '../store/store.js';
 import type { Logger } from './log.js';
 
-/** A commit costs about as much as it syncs to disk, so that a backlog is taken in large ones. */
-const MAX_PENDING_EVENTS = 5_000;
+/** A backlog is taken in large commits, but the embedded store works on the event loop: a tenth of a second of it at most. */
+const MAX_PENDING_EVENTS = 500;
 /** Position that only innocent lines moved: storing it late costs a re-read of them, nothing else. */
 const LAZY_PROGRESS_MS = 5_000;
 const FIRST_RETRY_MS = 250;

@@ -2,9 +2,9 @@
  * The loop that joins the rooms: source → filter → policy → store → access map; with its schedules, signals and lock.
  * Every part may fail by itself: what can wait waits and says so, what can't ends the program with a clear sentence.
  */
-import { schedule } from 'node-cron';
+import { type ScheduledTask, schedule } from 'node-cron';
 import { toPolicySettings } from '../config/load.js';
-import type { Ban } from '../domain/ban.js';
+import { type Ban, LONGEST_ORDER_MS } from '../domain/ban.js';
 import { formatDuration } from '../domain/duration.js';
 import { BlockdError, reasonOf, UnavailableError } from '../domain/errors.js';
 import type { LogEvent } from '../domain/event.js';
@@ -17,11 +17,13 @@ import { type DaemonCounters, type DaemonNote, daemonNoteName, HEARTBEAT_MS } fr
 import { type Outcome, StaleProgressError, type Store } from '../store/store.js';
 import { Counting } from './counting.js';
 import type { Logger } from './log.js';
+import { LoopDelay } from './loop-delay.js';
 import type { Plan } from './plan.js';
 import { Publisher } from './publisher.js';
 
 const HOUSEKEEPING_MS = 1_000;
 const INTACT_EVERY_TICKS = 2;
+const CURTAIL_EVERY_TICKS = 10;
 const SETTLE_BATCH = 1_000;
 
 export interface DaemonOptions {
@@ -42,6 +44,7 @@ export class Daemon {
   readonly #stopping = new AbortController();
   readonly #startedAt = Date.now();
   readonly #counters = { offenses: 0, bans: 0, releases: 0, refused: 0 };
+  readonly #loopDelay = new LoopDelay();
   #plan: Plan;
   #policy: Policy;
   #counting: Counting | null = null;
@@ -49,8 +52,10 @@ export class Daemon {
   #source: Source | null = null;
   #cursor: string | null = null;
   #nextPlan: Plan | null = null;
+  #pruning: ScheduledTask | null = null;
   #tick = 0;
-  #heartbeatAt = 0;
+  /** On the monotonic clock. */
+  #beatenAt = 0;
   #housekeeping = false;
   #failure: unknown = null;
   #busy: Promise<unknown> = Promise.resolve();
@@ -70,14 +75,15 @@ export class Daemon {
     await this.#usePlan(this.#plan);
     const stopWatching = this.#store.watch(() => this.#inBackground(() => this.#onStoreChanged()));
     const timer = setInterval(() => this.#housekeep(), HOUSEKEEPING_MS);
-    const pruning = schedule('23 * * * *', () => this.#inBackground(() => this.#prune()));
+    this.#loopDelay.start();
     try {
       await this.#heartbeat(null);
       this.#announce();
       await this.#countLogs();
     } finally {
       clearInterval(timer);
-      await pruning.stop();
+      await this.#pruning?.stop();
+      this.#loopDelay.stop();
       await stopWatching();
     }
     await this.#finish();
@@ -183,6 +189,8 @@ export class Daemon {
   async #usePlan(plan: Plan): Promise<void> {
     this.#plan = plan;
     this.#policy = new Policy(toPolicySettings(plan.config), await this.#allowlist());
+    await this.#pruning?.stop();
+    this.#pruning = schedule(plan.config.store.prune, () => this.#inBackground(() => this.#prune()));
     this.#counting?.use(plan.filter, this.#policy);
     await this.#publisher?.stop();
     this.#publisher = null;
@@ -263,8 +271,9 @@ export class Daemon {
     this.#inBackground(async () => {
       try {
         await this.#settleEnded();
+        if (this.#tick % CURTAIL_EVERY_TICKS === 1) await this.#curtail();
         if (this.#counting?.storeAway === false) await this.#counting.flush(AbortSignal.abort());
-        if (Date.now() - this.#heartbeatAt >= HEARTBEAT_MS) await this.#heartbeat(null);
+        if (performance.now() - this.#beatenAt >= HEARTBEAT_MS) await this.#heartbeat(null);
         if (this.#tick % INTACT_EVERY_TICKS === 0) await this.#publisher?.repairIfDamaged();
       } finally {
         this.#housekeeping = false;
@@ -277,6 +286,20 @@ export class Daemon {
     const ended = await this.#store.endedBans(now, SETTLE_BATCH);
     if (ended.length === 0) return;
     this.#tell(await this.#store.commit(ended, (states) => this.#policy.settle(ended, states, now)));
+  }
+
+  /** A clock that was ahead, or a `ban.max` that was longer, must not outlive itself in the bans of that time. */
+  async #curtail(): Promise<void> {
+    const now = Date.now();
+    const shortest = Math.min(this.#policy.settings.maxMs, LONGEST_ORDER_MS);
+    const far = (await this.#store.bans(now + shortest)).filter((ban) => this.#policy.outlasts(ban, now));
+    const subjects = far.map(({ subject }) => subject).slice(0, SETTLE_BATCH);
+    if (subjects.length === 0) return;
+    this.#logger.warn(
+      { event: 'curtailed', bans: far.length },
+      `${far.length} bans would last longer than ban.max allows from now on, and are cut down to it`,
+    );
+    this.#tell(await this.#store.commit(subjects, (states) => this.#policy.curtail(subjects, states, now)));
   }
 
   async #prune(): Promise<void> {
@@ -309,8 +332,13 @@ export class Daemon {
 
   async #heartbeat(stoppedAt: number | null): Promise<void> {
     const { config, map, logs } = this.#plan;
-    this.#heartbeatAt = Date.now();
-    const counters: DaemonCounters = { lines: this.#counting?.lines ?? 0, ...this.#counters };
+    this.#beatenAt = performance.now();
+    const counters: DaemonCounters = {
+      lines: this.#counting?.lines ?? 0,
+      ...this.#counters,
+      leftOut: this.#publisher?.leftOut ?? 0,
+      loopDelayMaxMs: this.#loopDelay.maxMs,
+    };
     const note: DaemonNote = {
       version: this.#options.version,
       pid: process.pid,
@@ -322,9 +350,10 @@ export class Daemon {
         postmap: config.postfix.postmap,
         reload: config.postfix.reload,
         configDirectory: config.postfix.config_directory ?? null,
+        maxEntries: config.postfix.max_entries,
       },
       startedAt: this.#startedAt,
-      heartbeatAt: this.#heartbeatAt,
+      heartbeatAt: Date.now(),
       stoppedAt,
       counters,
     };

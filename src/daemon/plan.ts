@@ -88,6 +88,7 @@ async function accessMap(config: Config, logger: Logger): Promise<AccessMap | nu
     action: mode === 'shadow' ? 'warn' : 'reject',
     postmap: postfix.postmap,
     reload: postfix.reload,
+    maxEntries: postfix.max_entries,
     onNotice: (level, message) => logger[level]({ event: 'map' }, message),
   });
 }

@@ -3,7 +3,7 @@
  * takes ended bans out on time, from the map alone when the store is away.
  */
 import { reasonOf, UnavailableError } from '../domain/errors.js';
-import type { AccessMap } from '../postfix/access-map.js';
+import type { AccessMap, PublishResult } from '../postfix/access-map.js';
 import type { Store } from '../store/store.js';
 import type { Logger } from './log.js';
 
@@ -11,8 +11,8 @@ import type { Logger } from './log.js';
 const FIRST_GAP_MS = 250;
 const LARGEST_GAP_MS = 1_000;
 const RETRY_MS = 5_000;
-/** setTimeout's own limit is 2^31 - 1 ms; looking again once an hour costs nothing. */
-const LONGEST_WAIT_MS = 3_600_000;
+/** How often the wall clock is looked at: one that is set, or a machine that slept, moves no timer. */
+const LOOK_MS = 1_000;
 
 export interface PublisherOptions {
   readonly map: AccessMap;
@@ -25,12 +25,17 @@ export class Publisher {
   readonly #store: Store;
   readonly #logger: Logger;
   #timer: NodeJS.Timeout | undefined;
+  /** When a change or another try is due, on the monotonic clock: setting the wall clock must not put it off. */
   #dueAt = Number.POSITIVE_INFINITY;
+  /** When the first ban of the map ends, on the wall clock. */
+  #endsAt = Number.POSITIVE_INFINITY;
   #running: Promise<void> | null = null;
   #again = false;
-  #startedAt = 0;
+  /** On the monotonic clock. */
+  #startedAt = Number.NEGATIVE_INFINITY;
   #gapMs = FIRST_GAP_MS;
   #lastError: string | null = null;
+  #leftOut = 0;
   #stopped = false;
 
   constructor(options: PublisherOptions) {
@@ -39,12 +44,18 @@ export class Publisher {
     this.#logger = options.logger;
   }
 
+  /** Bans that the map had no room for when it was published last. */
+  get leftOut(): number {
+    return this.#leftOut;
+  }
+
   /** Something changed: publish soon. */
   request(): void {
-    const now = Date.now();
+    const now = performance.now();
     const quiet = now - this.#startedAt > 2 * LARGEST_GAP_MS;
     if (quiet) this.#gapMs = FIRST_GAP_MS;
-    this.#schedule(Math.max(now, this.#startedAt + this.#gapMs));
+    this.#dueAt = Math.min(this.#dueAt, Math.max(now, this.#startedAt + this.#gapMs));
+    this.#arm();
   }
 
   /** Publishes now, and once more if something changed meanwhile. Errors are logged, and tried again later. */
@@ -87,7 +98,8 @@ export class Publisher {
   async #publishOnce(): Promise<void> {
     clearTimeout(this.#timer);
     this.#dueAt = Number.POSITIVE_INFINITY;
-    const now = Date.now();
+    this.#endsAt = Number.POSITIVE_INFINITY;
+    const now = performance.now();
     this.#gapMs = Math.min(LARGEST_GAP_MS, this.#gapMs * 2);
     this.#startedAt = now;
     let soonestEnd = Number.POSITIVE_INFINITY;
@@ -99,26 +111,42 @@ export class Publisher {
       });
       if (this.#lastError !== null) this.#logger.info({ event: 'map-works' }, 'the access map is published again');
       this.#lastError = null;
+      this.#tellLeftOut(result);
       if (result.changed) {
         const { added, removed, entries, repaired } = result;
         this.#logger.info(
-          { event: 'published', added, removed, entries, repaired, tookMs: Date.now() - now },
+          { event: 'published', added, removed, entries, repaired, tookMs: Math.round(performance.now() - now) },
           `access map published: ${entries} entries (${added} added, ${removed} removed)`,
         );
       }
-      if (soonestEnd < Number.POSITIVE_INFINITY) this.#schedule(Math.max(soonestEnd, Date.now() + FIRST_GAP_MS));
+      this.#endsAt = Math.max(soonestEnd, Date.now() + FIRST_GAP_MS);
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       this.#complain(error);
       await this.#sweep();
-      this.#schedule(Date.now() + RETRY_MS);
+      this.#dueAt = Math.min(this.#dueAt, performance.now() + RETRY_MS);
     }
+    this.#arm();
+  }
+
+  /** Once when the map is full, and once when it is no longer: the number changes with every ban. */
+  #tellLeftOut({ leftOut, entries }: PublishResult): void {
+    const wasFull = this.#leftOut > 0;
+    this.#leftOut = leftOut;
+    if (leftOut > 0 === wasFull) return;
+    if (wasFull) this.#logger.info({ event: 'map-has-room' }, 'the access map holds all bans again');
+    else
+      this.#logger.warn(
+        { event: 'map-full', leftOut },
+        `the access map is full with ${entries} entries (postfix.max_entries): the bans that end soonest, ${leftOut} now, are left out`,
+      );
   }
 
   /** The store may be away: entries still end at their own time. */
   async #sweep(): Promise<void> {
     try {
-      const { dropped } = await this.#map.sweep(Date.now());
+      const { dropped, soonestEnd } = await this.#map.sweep(Date.now());
+      this.#endsAt = Math.max(soonestEnd, Date.now() + FIRST_GAP_MS);
       if (dropped > 0)
         this.#logger.info({ event: 'swept', dropped }, `${dropped} ended bans taken out of the access map`);
     } catch (error) {
@@ -135,18 +163,22 @@ export class Publisher {
     );
   }
 
-  #schedule(at: number): void {
-    if (this.#stopped || at >= this.#dueAt) return;
-    this.#dueAt = at;
+  #arm(): void {
+    if (this.#stopped) return;
     clearTimeout(this.#timer);
-    const waitMs = Math.min(LONGEST_WAIT_MS, Math.max(0, at - Date.now()));
-    this.#timer = setTimeout(() => {
-      this.#dueAt = Number.POSITIVE_INFINITY;
-      this.publish().catch((error: unknown) => {
-        this.#logger.fatal({ err: error }, `publishing the access map failed unexpectedly: ${reasonOf(error)}`);
-        process.exitCode = 1;
-        process.kill(process.pid, 'SIGTERM');
-      });
-    }, waitMs);
+    const waitMs = Math.min(this.#dueAt - performance.now(), this.#endsAt - Date.now(), LOOK_MS);
+    this.#timer = setTimeout(() => this.#publishIfDue(), Math.max(0, waitMs));
+  }
+
+  #publishIfDue(): void {
+    if (performance.now() < this.#dueAt && Date.now() < this.#endsAt) {
+      this.#arm();
+      return;
+    }
+    this.publish().catch((error: unknown) => {
+      this.#logger.fatal({ err: error }, `publishing the access map failed unexpectedly: ${reasonOf(error)}`);
+      process.exitCode = 1;
+      process.kill(process.pid, 'SIGTERM');
+    });
   }
 }

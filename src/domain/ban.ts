@@ -3,6 +3,12 @@
 export type BannedBy = 'score' | 'person' | 'network';
 export type ReleaseHow = 'expired' | 'unbanned' | 'handover' | 'allowed';
 
+const DAY_MS = 86_400_000;
+/** The longest that a person may order: a ban of years is a typing error or belongs into the firewall. */
+export const LONGEST_ORDER_MS = 365 * DAY_MS;
+/** The longest that any setting allows; what claims to last longer was made by no blockd. */
+export const LONGEST_BAN_MS = 3_660 * DAY_MS;
+
 export interface Ban {
   /** Canonical subject: `203.0.113.9`, `2001:db8:1:2::/64`, `203.0.113.0/24`. */
   readonly subject: string;

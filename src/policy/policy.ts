@@ -3,7 +3,7 @@
  * The store keeps it, the access map enforces it.
  */
 import { networkOf, subjectOf } from '../domain/address.js';
-import type { Ban, Release, ReleaseHow } from '../domain/ban.js';
+import { type Ban, LONGEST_ORDER_MS, type Release, type ReleaseHow } from '../domain/ban.js';
 import type { LogEvent } from '../domain/event.js';
 import type { Allowlist } from './allowlist.js';
 import { add, NOTHING, rankOf, rebase, valueAt } from './decay.js';
@@ -39,6 +39,8 @@ const MAX_MEMBERS = 256;
 /** Below this a decayed sum says nothing any more. */
 const NEGLIGIBLE = 0.01;
 const MAX_EVIDENCE_LINE = 500;
+/** How far the clocks of several hosts may differ without one of them taking another's ban for too long. */
+const CLOCK_SKEW_MS = 60_000;
 const MAX_PLACES = 65_536;
 
 /** Where an address belongs. */
@@ -93,6 +95,26 @@ export class Policy {
     const docket = new Docket(states, this.settings);
     for (const subject of subjects) docket.settle(subject, at);
     return docket.verdict();
+  }
+
+  /** Does the ban end later than any made now could: by a clock that was wrong, under an older `ban.max`, by nonsense? */
+  outlasts(ban: Ban, now: number): boolean {
+    return !isDate(ban.until) || ban.until > now + this.#longest(ban) + CLOCK_SKEW_MS;
+  }
+
+  /** Brings the ends of bans that `outlasts` finds back to what the settings allow from now on. */
+  curtail(subjects: readonly string[], states: ReadonlyMap<string, SubjectState>, now: number): Verdict {
+    const docket = new Docket(states, this.settings);
+    for (const subject of subjects) {
+      docket.settle(subject, now);
+      const { ban } = docket.state(subject);
+      if (ban !== null && this.outlasts(ban, now)) docket.curtail(subject, now, this.#longest(ban));
+    }
+    return docket.verdict();
+  }
+
+  #longest({ by }: Ban): number {
+    return by === 'person' ? Math.max(LONGEST_ORDER_MS, this.settings.maxMs) : this.settings.maxMs;
   }
 
   /** A person bans a subject; an active ban is replaced, and counts no strike. */
@@ -305,7 +327,20 @@ class Docket {
 
   settle(subject: string, at: number): void {
     const { ban } = this.state(subject);
-    if (ban !== null && ban.until <= at) this.release(subject, ban.until, 'expired');
+    if (ban === null) return;
+    // An end that is no date is none to wait for.
+    if (!isDate(ban.until)) this.release(subject, at, 'expired');
+    else if (ban.until <= at) this.release(subject, ban.until, 'expired');
+  }
+
+  curtail(subject: string, at: number, longestMs: number): void {
+    const { ban } = this.state(subject);
+    if (ban === null) return;
+    const lengthMs = ban.until - ban.since;
+    const leftMs = lengthMs > 0 ? Math.min(lengthMs, longestMs) : longestMs;
+    const shorter = { ...ban, until: Math.ceil((at + leftMs) / 1_000) * 1_000 };
+    this.change(subject, { ban: shorter });
+    this.#changes.push({ type: 'ban', at, ban: shorter });
   }
 
   /**
@@ -328,7 +363,7 @@ class Docket {
     }
     // What others hear of stays as it is now.
     this.#counted.delete(ban);
-    const release = { at, how, ban };
+    const release = { at, how, ban: isDate(ban.until) ? ban : { ...ban, until: at } };
     this.change(subject, { ban: null, releases: [release, ...releases].slice(0, MAX_RELEASES) });
     this.#changes.push({ type: 'release', at, release });
   }
@@ -421,6 +456,14 @@ class Docket {
 /** Is the instant before the end of a ban that ended by itself? */
 function isWithin({ how, ban }: Release, at: number): boolean {
   return how === 'expired' && at < ban.until;
+}
+
+/** ECMA-262, 21.4.1.1. */
+const LAST_DATE = 8.64e15;
+
+/** Whatever a store may hold: instants that no calendar has would end the daemon when it logs them. */
+function isDate(at: number): boolean {
+  return typeof at === 'number' && Math.abs(at) <= LAST_DATE;
 }
 
 export const UNKNOWN: SubjectState = {

@@ -5,9 +5,12 @@
 import { constants } from 'node:fs';
 import { access, mkdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join } from 'node:path';
+import { LONGEST_BAN_MS } from '../domain/ban.js';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
 import { acquireLock } from '../domain/lock.js';
+import { eachInTurns, sortedInTurns } from '../domain/turns.js';
 import {
+  isSubject,
   keyOfLine,
   type MapEntry,
   type PublishedEntry,
@@ -21,6 +24,7 @@ import {
   asideOf,
   changedAt,
   INDEXED_TYPES,
+  inodesOf,
   MapFiles,
   removeAsides,
   replaceAll,
@@ -37,6 +41,8 @@ export type { MapEntry, PublishedEntry } from './entry.js';
 export interface AccessMapOptions extends Rendering, PostmapOptions {
   /** Absolute, as main.cf names it: without the `.db` that postmap adds. */
   readonly path: string;
+  /** How many entries the map holds at most; those that end soonest are left out. Unbounded unless told. */
+  readonly maxEntries?: number;
   /** Command that makes every smtpd open its tables anew: once after a repair, and for what Postfix does not notice. */
   readonly reload: readonly string[];
   readonly onNotice?: (level: 'info' | 'warn' | 'error', message: string) => void;
@@ -50,8 +56,18 @@ export interface PublishResult {
   readonly entries: number;
   /** Was the map missing, damaged or edited by somebody else? */
   readonly repaired: boolean;
+  /** Bans for which `maxEntries` left no room. */
+  readonly leftOut: number;
 }
 
+export interface SweepResult {
+  readonly dropped: number;
+  readonly left: number;
+  /** When the next entry ends; infinite when none is left. */
+  readonly soonestEnd: number;
+}
+
+const DAY_MS = 86_400_000;
 const LOCK_WAIT_MS = 20_000;
 /** How long `intact` waits for a publisher that is at it; the next look comes anyway. */
 const LOOK_WAIT_MS = 1_000;
@@ -96,7 +112,11 @@ interface Found {
   /** Was it ever published? */
   readonly known: boolean;
   readonly intact: boolean;
+  readonly stamps: string;
 }
+
+/** Somebody has touched the files between our look at them and our change. */
+class TouchedError extends Error {}
 
 export class AccessMap {
   readonly type: string;
@@ -107,6 +127,8 @@ export class AccessMap {
   /** What this process published last: spares reading it back. */
   #last: { readonly stamps: string; readonly lines: Lines } | null = null;
   #rendered: ReadonlyMap<string, Rendered> = new Map();
+  /** Bans that no map can hold, when it was published last. */
+  #unfit = 0;
 
   constructor(options: AccessMapOptions) {
     this.type = options.type;
@@ -123,7 +145,10 @@ export class AccessMap {
    * @throws UsageError when the path is a directory, or a map that somebody else keeps.
    */
   async publish(readEntries: () => Promise<readonly MapEntry[]>): Promise<PublishResult> {
-    return this.#locked(async () => this.#write(this.#render(await readEntries()), await this.#find()));
+    return this.#locked(async () => {
+      const { lines, leftOut } = await this.#render(await readEntries());
+      return { ...(await this.#write(lines, await this.#find())), leftOut };
+    });
   }
 
   /** What the map's text says. */
@@ -135,18 +160,25 @@ export class AccessMap {
   }
 
   /** Drops the entries that ended, from the map alone, and mends a damaged one; does nothing where there is none. */
-  async sweep(now: number): Promise<{ readonly dropped: number; readonly left: number }> {
+  async sweep(now: number): Promise<SweepResult> {
     const found = await Promise.all(this.#files.all.map((file) => changedAt(file)));
-    if (found.every((at) => at === null)) return { dropped: 0, left: 0 };
+    if (found.every((at) => at === null)) return { dropped: 0, left: 0, soonestEnd: Number.POSITIVE_INFINITY };
     return this.#locked(async () => {
       const found = await this.#find();
       const before = found.intact ? found.lines : await this.#inForce(found);
-      const isLeft = (line: string) => (parseLine(line)?.until ?? 0) > now;
+      let soonestEnd = Number.POSITIVE_INFINITY;
+      const isLeft = (line: string) => {
+        const until = parseLine(line)?.until ?? 0;
+        // No blockd wrote what lasts longer, and nothing is blocked for ever.
+        if (until <= now || until > now + LONGEST_BAN_MS + DAY_MS) return false;
+        soonestEnd = Math.min(soonestEnd, until);
+        return true;
+      };
       const keep = (table: ReadonlyMap<string, string>) => new Map([...table].filter(([, line]) => isLeft(line)));
       const after = { indexed: keep(before.indexed), cidr: keep(before.cidr) };
       const dropped = sizeOf(before) - sizeOf(after);
       if (dropped > 0 || (found.known && !found.intact)) await this.#write(after, found);
-      return { dropped, left: sizeOf(after) };
+      return { dropped, left: sizeOf(after), soonestEnd };
     });
   }
 
@@ -169,18 +201,35 @@ export class AccessMap {
     return state === stamps;
   }
 
-  #render(entries: readonly MapEntry[]): Lines {
+  async #render(entries: readonly MapEntry[]): Promise<{ readonly lines: Lines; readonly leftOut: number }> {
     const lines = { indexed: new Map<string, string>(), cidr: new Map<string, string>() };
     const rendered = new Map<string, Rendered>();
-    for (const entry of entries) {
+    const latest = Date.now() + LONGEST_BAN_MS;
+    let unfit = 0;
+    await eachInTurns(entries, (entry) => {
       const last = this.#rendered.get(entry.subject);
       const isSame = last?.until === entry.until && last.reason === entry.reason;
-      const now = isSame ? last : this.#renderEntry(entry);
-      rendered.set(entry.subject, now);
-      lines[now.table].set(keyOfLine(now.line), now.line);
-    }
+      // What no blockd stored, such as an end that is no number: it must stop neither the others nor the daemon.
+      const fits = Number.isFinite(entry.until) && entry.until <= latest && (isSame || isSubject(entry.subject));
+      if (fits) rendered.set(entry.subject, isSame ? last : this.#renderEntry(entry));
+      else unfit++;
+    });
+    this.#complainOf(unfit);
+    const surplus = Math.max(0, rendered.size - (this.#options.maxEntries ?? Number.POSITIVE_INFINITY));
+    if (surplus > 0) await leaveOutSoonestEnding(rendered, surplus);
+    await eachInTurns(rendered.values(), ({ table, line }) => lines[table].set(keyOfLine(line), line));
     this.#rendered = rendered;
-    return { indexed: sorted(lines.indexed), cidr: sorted(lines.cidr) };
+    return { lines: { indexed: await sorted(lines.indexed), cidr: await sorted(lines.cidr) }, leftOut: surplus };
+  }
+
+  #complainOf(unfit: number): void {
+    if (unfit > 0 && unfit !== this.#unfit) {
+      this.#notice(
+        'warn',
+        `${unfit} bans of the store are not put into the access map: no address, or no end in sight`,
+      );
+    }
+    this.#unfit = unfit;
   }
 
   #renderEntry(entry: MapEntry): Rendered {
@@ -193,7 +242,7 @@ export class AccessMap {
     const [published, stamps] = await Promise.all([textOf(state), stampsOf(all)]);
     const known = published !== null;
     const intact = published === stamps;
-    if (intact && this.#last?.stamps === stamps) return { lines: this.#last.lines, foreign: [], known, intact };
+    if (intact && this.#last?.stamps === stamps) return { lines: this.#last.lines, foreign: [], known, intact, stamps };
     const texts = await Promise.all(this.#texts().map((file) => textOf(file)));
     const lines = { indexed: new Map<string, string>(), cidr: new Map<string, string>() };
     const foreign: string[] = [];
@@ -210,7 +259,7 @@ export class AccessMap {
         `${this.path} is not blockd's: it holds ${quoted(foreign[0])}. Give postfix.map a file of its own, or move this one away`,
       );
     }
-    return { lines, foreign, known, intact };
+    return { lines, foreign, known, intact, stamps };
   }
 
   /** What Postfix goes by while the text can't be trusted: the compiled map is asked itself where that is possible. */
@@ -220,12 +269,12 @@ export class AccessMap {
     if (isWhole || this.type === 'cidr') return lines;
     const listed = (await this.#postmap.list(this.path)) ?? [];
     const own = listed.filter((line) => parseLine(line) !== null).map((line) => [keyOfLine(line), line] as const);
-    return { indexed: sorted(new Map([...own, ...lines.indexed])), cidr: lines.cidr };
+    return { indexed: await sorted(new Map([...own, ...lines.indexed])), cidr: lines.cidr };
   }
 
-  async #write(wanted: Lines, found: Found): Promise<PublishResult> {
-    const indexed = differences(found.lines.indexed, wanted.indexed);
-    const cidr = differences(found.lines.cidr, wanted.cidr);
+  async #write(wanted: Lines, found: Found): Promise<Omit<PublishResult, 'leftOut'>> {
+    const indexed = await differences(found.lines.indexed, wanted.indexed);
+    const cidr = await differences(found.lines.cidr, wanted.cidr);
     const isNew = !found.known && sizeOf(found.lines) === 0;
     const repaired = !isNew && !found.intact;
     const added = indexed.put.size + cidr.put.size;
@@ -242,8 +291,11 @@ export class AccessMap {
       const stamps =
         !whole && !cidrChanged && (await this.#canChangeInPlace(indexed, wanted))
           ? await this.#changeInPlace(wanted, indexed)
-          : await this.#replace(wanted, { indexed, whole, withCidr: whole || cidrChanged });
+          : await this.#replace(wanted, { indexed, whole, withCidr: whole || cidrChanged, before: found.stamps });
       this.#last = { stamps, lines: wanted };
+    } catch (error) {
+      if (!(error instanceof TouchedError)) throw error;
+      return await this.#write(wanted, { ...(await this.#find()), known: true, intact: false });
     } finally {
       // Above all after a failure: a full disk is not filled further.
       await removeAsides(this.path);
@@ -260,7 +312,13 @@ export class AccessMap {
    */
   async #replace(
     wanted: Lines,
-    how: { readonly indexed: Differences; readonly whole: boolean; readonly withCidr: boolean },
+    how: {
+      readonly indexed: Differences;
+      readonly whole: boolean;
+      readonly withCidr: boolean;
+      /** Stamps of the files on which the differences are based. */
+      readonly before: string;
+    },
   ): Promise<string> {
     const files = this.#files;
     const aside = asideOf(this.type, this.path);
@@ -276,6 +334,8 @@ export class AccessMap {
     const sources = new Map(steps.map(([from, to]) => [to, from]));
     const stamps = await stampsOf(files.all.map((file) => sources.get(file) ?? file));
     await writeWhole(aside.state, stamps);
+    // A map deleted meanwhile would come back without the reload that every smtpd needs which found none.
+    if (!how.whole && (await stampsOf(files.all)) !== how.before) throw new TouchedError();
     await replaceAll([...steps, [aside.state, files.state]]);
     return stamps;
   }
@@ -312,8 +372,11 @@ export class AccessMap {
     const files = this.#files;
     const aside = asideOf(this.type, this.path);
     await writeWhole(aside.path, textFrom(wanted.indexed));
+    const before = await inodesOf(files.all);
     await this.#postmap.change(this.path, indexed);
     await this.#postmap.verify(this.path, indexed);
+    // postmap makes a map that was deleted meanwhile anew, with nothing in it but the change.
+    if ((await inodesOf(files.all)) !== before) throw new TouchedError();
     const stamps = await stampsOf(files.all.map((file) => (file === files.path ? aside.path : file)));
     await writeWhole(aside.state, stamps);
     await replaceAll([
@@ -403,9 +466,33 @@ export class AccessMap {
   }
 }
 
-function differences(before: ReadonlyMap<string, string>, after: ReadonlyMap<string, string>): Differences {
-  const put = new Map([...after].filter(([key, line]) => before.get(key) !== line));
-  return { put, gone: [...before.keys()].filter((key) => !after.has(key)) };
+async function differences(
+  before: ReadonlyMap<string, string>,
+  after: ReadonlyMap<string, string>,
+): Promise<Differences> {
+  const put = new Map<string, string>();
+  await eachInTurns(after, ([key, line]) => {
+    if (before.get(key) !== line) put.set(key, line);
+  });
+  const gone: string[] = [];
+  await eachInTurns(before.keys(), (key) => {
+    if (!after.has(key)) gone.push(key);
+  });
+  return { put, gone };
+}
+
+/** Takes out so many bans that end first: what is lost by leaving them out is the least. */
+async function leaveOutSoonestEnding(rendered: Map<string, Rendered>, count: number): Promise<void> {
+  // Sorting plain numbers takes a tenth of what sorting entries does.
+  const ends = Float64Array.from(rendered.values(), ({ until }) => until).sort();
+  const lastEnd = ends[count - 1] ?? Number.NEGATIVE_INFINITY;
+  let surplus = count;
+  const leaveOut = (fits: (until: number) => boolean) =>
+    eachInTurns(rendered, ([subject, { until }]) => {
+      if (surplus > 0 && fits(until) && rendered.delete(subject)) surplus--;
+    });
+  await leaveOut((until) => until < lastEnd);
+  await leaveOut((until) => until === lastEnd);
 }
 
 /** When most of a map changes, building it anew is cheaper. */
@@ -414,9 +501,10 @@ function isSmall({ put, gone }: Differences, lines: ReadonlyMap<string, string>)
 }
 
 /** By key: the same entries give the same bytes. */
-function sorted(lines: ReadonlyMap<string, string>): Map<string, string> {
-  const keys = [...lines.keys()].sort();
-  return new Map(keys.map((key) => [key, lines.get(key) ?? '']));
+async function sorted(lines: ReadonlyMap<string, string>): Promise<Map<string, string>> {
+  const inOrder = new Map<string, string>();
+  await eachInTurns(await sortedInTurns([...lines.keys()]), (key) => inOrder.set(key, lines.get(key) ?? ''));
+  return inOrder;
 }
 
 function sizeOf({ indexed, cidr }: Lines): number {

@@ -35,6 +35,11 @@ const LAST_UNTIL = 253_402_300_799_000;
 const LINE =
   /^(\S+)\t(?:554 5\.7\.1 |WARN blockd: )Blocked until (\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?Z)(?: [\x20-\x7e]*)?$/;
 
+/** Can the map hold it at all? */
+export function isSubject(text: string): boolean {
+  return parseAddress(text) === text || parseNetwork(text) !== null;
+}
+
 export function tableOf(subject: string): Table {
   if (parseAddress(subject) === subject) return isIPv4(subject) ? 'indexed' : 'cidr';
   const network = parseNetwork(subject);

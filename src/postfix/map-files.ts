@@ -46,7 +46,8 @@ export function asideOf(type: string, path: string): MapFiles {
 /** What killed publishers left. */
 export async function removeAsides(path: string): Promise<void> {
   const folder = dirname(path);
-  const mine = (name: string) => name.startsWith(`${basename(path)}.new-`);
+  // Berkeley DB makes its files under such a name first, and a postmap that was killed leaves it.
+  const mine = (name: string) => name.replace(/^__db\./, '').startsWith(`${basename(path)}.new-`);
   await guarded(path, async () => {
     for (const name of (await readdir(folder)).filter(mine)) await rm(join(folder, name), { force: true });
   });
@@ -67,6 +68,11 @@ export async function textOf(file: string): Promise<string | null> {
 export async function stampsOf(files: readonly string[]): Promise<string> {
   const stamps = await Promise.all(files.map((file) => stampOf(file)));
   return `${JSON.stringify(stamps)}\n`;
+}
+
+/** Changes whenever one of the files is replaced or gone. */
+export async function inodesOf(files: readonly string[]): Promise<string> {
+  return (await Promise.all(files.map((file) => stampOf(file)))).map((stamp) => stamp?.ino).join();
 }
 
 /** When the file was last changed, milliseconds; null when there is none. */

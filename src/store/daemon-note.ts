@@ -13,6 +13,8 @@ export interface DaemonNote {
     readonly postmap: string;
     readonly reload: readonly string[];
     readonly configDirectory: string | null;
+    /** Absent in what an older version wrote. */
+    readonly maxEntries?: number;
   };
   readonly startedAt: number;
   /** Renewed every `HEARTBEAT_MS`; an older one means that the daemon is gone. */
@@ -29,6 +31,10 @@ export interface DaemonCounters {
   readonly bans: number;
   readonly releases: number;
   readonly refused: number;
+  /** Bans for which the full map had no room when it was published last. */
+  readonly leftOut?: number;
+  /** The longest that the event loop was kept from its work, milliseconds. */
+  readonly loopDelayMaxMs?: number;
 }
 
 export const HEARTBEAT_MS = 10_000;

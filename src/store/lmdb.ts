@@ -5,9 +5,11 @@
 import { createHash } from 'node:crypto';
 import { chownSync, closeSync, mkdirSync, openSync, readSync, statfsSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Ban } from '../domain/ban.js';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
+import { eachInTurns } from '../domain/turns.js';
 import type { Change } from '../policy/outcome.js';
 import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
 import { MAX_CHANGES, MAX_EVIDENCE, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
@@ -16,8 +18,8 @@ import { MAX_CHANGES, MAX_EVIDENCE, type Outcome, type Progress, StaleProgressEr
 const WATCH_MS = 200;
 /** Bytes that a new store's first pages take, with some to spare. */
 const ROOM_FOR_A_NEW_STORE = 262_144;
-/** Entries that one transaction of pruning or rewriting takes, so that the daemon's commits are not held up. */
-const SWEEP_BATCH = 2_000;
+/** Entries that one transaction of pruning takes, so that neither the daemon's commits nor its event loop are held up. */
+const SWEEP_BATCH = 500;
 
 interface Stored {
   readonly state: SubjectState;
@@ -104,14 +106,20 @@ export class LmdbStore implements Store {
   }
 
   async bans(since: number): Promise<Ban[]> {
-    return this.#read(() => {
-      const bans: Ban[] = [];
-      for (const [, subject] of this.#ends.getKeys({ start: [since + 1, ''] })) {
-        const ban = this.#subjects.get(subject)?.state.ban;
+    const bans: Ban[] = [];
+    const transaction = this.#read(() => this.#root.useReadTransaction());
+    try {
+      // One picture, although others run and commit in between: there may be a hundred thousand.
+      await eachInTurns(this.#ends.getKeys({ start: [since + 1, ''], transaction }), ([, subject]) => {
+        const ban = this.#subjects.get(subject, { transaction })?.state.ban;
         if (ban) bans.push(ban);
-      }
-      return bans;
-    });
+      });
+    } catch (error) {
+      throw isFault(error) ? unavailable(this.#folder, error) : error;
+    } finally {
+      transaction.done();
+    }
+    return bans;
   }
 
   async endedBans(at: number, limit: number): Promise<string[]> {
@@ -277,6 +285,7 @@ export class LmdbStore implements Store {
       });
       if (last === null) return;
       start = last;
+      await nextTurn();
     }
   }
 

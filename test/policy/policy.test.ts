@@ -446,3 +446,35 @@ describe('another half-life', () => {
     expect(rank).toBeCloseTo(Math.log2(before) + now / HOUR, 6);
   });
 });
+
+describe('a ban whose stored end no ban made now could have', () => {
+  const stored = (until: unknown, by = 'score') => {
+    const bench = new Bench();
+    bench.judge([event({ at: AT, points: 5 })], AT);
+    const state = bench.of('203.0.113.9');
+    bench.states.set('203.0.113.9', { ...state, ban: { ...state.ban, until, by } as never });
+    const { ban } = bench.of('203.0.113.9');
+    if (ban === null) throw new Error('not banned');
+    return { bench, ban, isLong: bench.policy.outlasts(ban, AT) };
+  };
+  const curtailed = ({ bench }: { bench: Bench }) =>
+    bench.keep(bench.policy.curtail(['203.0.113.9'], bench.states, AT)).changes;
+
+  it('a year ahead, is cut down to ban.max', () => {
+    const found = stored(AT + 365 * DAY);
+    expect(found.isLong).toBe(true);
+    expect(curtailed(found)).toMatchObject([{ type: 'ban', ban: { until: AT + 7 * DAY } }]);
+  });
+
+  it.each([null, 'tomorrow', Number.NaN, 9e15])('that is no date (%s) ends now', (until) => {
+    const found = stored(until);
+    expect(found.isLong).toBe(true);
+    expect(curtailed(found)).toMatchObject([{ type: 'release', release: { how: 'expired', ban: { until: AT } } }]);
+    expect(found.bench.of('203.0.113.9').ban).toBeNull();
+  });
+
+  it('is left alone where a person may order it, or where clocks of hosts differ a little', () => {
+    expect(stored(AT + 365 * DAY, 'person').isLong).toBe(false);
+    expect(stored(AT + 7 * DAY + 30_000).isLong).toBe(false);
+  });
+});

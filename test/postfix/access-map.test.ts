@@ -15,7 +15,13 @@ describe.each(['hash', 'btree', 'lmdb', 'cdb'])('a %s map', (type) => {
   it('holds exactly the entries last published, IPv6 and odd networks in its cidr sibling', async () => {
     bench = new MapBench(type);
     const first = ['203.0.113.9', '198.51.100.0/24', '2001:db8:1:2::/64', '192.0.2.128/25'];
-    expect(await bench.publish(first)).toEqual({ changed: true, added: 4, removed: 0, entries: 4, repaired: false });
+    expect(await bench.publish(first)).toMatchObject({
+      changed: true,
+      added: 4,
+      removed: 0,
+      entries: 4,
+      repaired: false,
+    });
     expect(bench.lookUp('203.0.113.9')).toBe(VALUE);
     expect(bench.lookUp('198.51.100')).toBe(VALUE);
     expect(bench.lookUpCidr('2001:db8:1:2::99')).toBe(VALUE);
@@ -107,8 +113,8 @@ describe.each(['hash', 'btree', 'lmdb', 'cdb'])('a %s map', (type) => {
       entry('2001:db8:1::/64', ended),
       entry('2001:db8:2::/64', later),
     ]);
-    expect(await bench.map().sweep(ended - 1)).toEqual({ dropped: 0, left: 4 });
-    expect(await bench.map().sweep(ended)).toEqual({ dropped: 2, left: 2 });
+    expect(await bench.map().sweep(ended - 1)).toMatchObject({ dropped: 0, left: 4 });
+    expect(await bench.map().sweep(ended)).toMatchObject({ dropped: 2, left: 2 });
     expect(bench.lookUp('203.0.113.9')).toBeNull();
     expect(bench.lookUp('203.0.113.10')).toMatch(/Blocked until/);
     expect(bench.lookUpCidr('2001:db8:1::1')).toBeNull();
@@ -120,7 +126,7 @@ describe.each(['hash', 'btree', 'lmdb', 'cdb'])('a %s map', (type) => {
     bench = new MapBench(type);
     await bench.publish(['203.0.113.9']);
     rmSync(bench.compiled);
-    expect(await bench.map().sweep(UNTIL - 1)).toEqual({ dropped: 0, left: 1 });
+    expect(await bench.map().sweep(UNTIL - 1)).toMatchObject({ dropped: 0, left: 1 });
     expect(bench.lookUp('203.0.113.9')).toBe(VALUE);
   });
 
@@ -192,7 +198,7 @@ it('the compiled map of a lost text still says what ends when, where its type ca
   bench = new MapBench('hash');
   await bench.map().publish(async () => [entry('203.0.113.9', UNTIL), entry('203.0.113.10', UNTIL + 60_000)]);
   rmSync(bench.path);
-  expect(await bench.map().sweep(UNTIL)).toEqual({ dropped: 1, left: 1 });
+  expect(await bench.map().sweep(UNTIL)).toMatchObject({ dropped: 1, left: 1 });
   expect(bench.lookUp('203.0.113.9')).toBeNull();
   expect(bench.lookUp('203.0.113.10')).toMatch(/04:01Z/);
 });
@@ -206,7 +212,7 @@ it('a cidr map holds everything in one file, and needs a reload for each change'
   expect(await bench.map().intact()).toBe(true);
   expect(await bench.publish(['203.0.113.9'])).toMatchObject({ removed: 2 });
   expect(bench.reloads).toBe(2);
-  expect(await bench.map().sweep(UNTIL)).toEqual({ dropped: 1, left: 0 });
+  expect(await bench.map().sweep(UNTIL)).toMatchObject({ dropped: 1, left: 0 });
   expect(bench.lookUpCidr('203.0.113.9')).toBeNull();
 });
 
@@ -309,4 +315,27 @@ it('errors of the file system are told as such', async () => {
   bench = new MapBench('hash');
   writeFileSync(bench.folder, 'a file where the folder should be');
   await expect(bench.publish([])).rejects.toThrow(UnavailableError);
+});
+
+it('a full map holds the bans that end last, and tells how many it left out', async () => {
+  bench = new MapBench('hash');
+  const entries = ['203.0.113.1', '203.0.113.2', '2001:db8::/64', '203.0.113.3'].map((one, i) => entry(one, UNTIL + i));
+  const published = await bench.map({ maxEntries: 2 }).publish(async () => entries);
+  expect(published).toMatchObject({ entries: 2, leftOut: 2 });
+  expect(bench.lookUp('203.0.113.2')).toBeNull();
+  expect(bench.lookUp('203.0.113.3')).toMatch(/^554 /);
+  expect(bench.lookUpCidr('2001:db8::1')).toMatch(/^554 /);
+  expect(await bench.map({ maxEntries: 4 }).publish(async () => entries)).toMatchObject({ entries: 4, leftOut: 0 });
+});
+
+it('what is no ban keeps nobody else’s out of the map, and is told once', async () => {
+  bench = new MapBench('hash');
+  const endless = [Number.NaN, Number.POSITIVE_INFINITY, 9e15].map((until, i) => entry(`203.0.113.${i}`, until));
+  const map = bench.map();
+  for (let round = 0; round < 2; round++) {
+    const entries = [...endless, entry('no address'), entry('203.0.113.9', UNTIL + round)];
+    expect(await map.publish(async () => entries)).toMatchObject({ entries: 1 });
+  }
+  expect(bench.lookUp('203.0.113.9')).toMatch(/^554 /);
+  expect(bench.notices).toEqual([expect.stringMatching(/^4 bans of the store are not put into the access map/)]);
 });

@@ -267,3 +267,28 @@ describe('a postmap', () => {
     expect(await attempt(bench.script('postmap', 'exit 0'))).toMatch(/made a map that lacks 203\.0\.113\.10/);
   });
 });
+
+it.each(['hash', 'lmdb'])(
+  'a %s map deleted while it is being published comes back whole, and Postfix is told',
+  async (type) => {
+    bench = new MapBench(type);
+    const subjects = ['203.0.113.10', '203.0.113.11', '203.0.113.12', '203.0.113.13'];
+    await bench.publish(subjects);
+    const once = bench.script(
+      'postmap-once',
+      `[ -e ${bench.root}/done ] || rm ${bench.compiled}; : > ${bench.root}/done; exec postmap "$@"`,
+    );
+    expect(await bench.publish([...subjects, '203.0.113.9'], { postmap: once })).toMatchObject({ repaired: true });
+    for (const subject of [...subjects, '203.0.113.9']) expect(bench.lookUp(subject)).toMatch(REFUSED);
+    expect(bench.reloads).toBe(1);
+  },
+);
+
+it('what a killed postmap left of its own is removed too', async () => {
+  bench = new MapBench('btree');
+  await bench.publish(['203.0.113.9']);
+  const left = join(bench.folder, '__db.client_access.new-1-abc.db');
+  writeFileSync(left, 'half a database');
+  await bench.publish(['203.0.113.10']);
+  expect(existsSync(left)).toBe(false);
+});

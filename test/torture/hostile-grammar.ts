@@ -259,6 +259,8 @@ export const FORMS: readonly Form[] = [
       `imap-login: Disconnected (no auth attempts in 2 secs): user=<${f.user}>, rip=${c.ip}, lip=192.0.2.1, TLS: ${f.text}, ${SESSION}`,
     'logged in': (c, f) =>
       `imap-login: Login: user=<${f.user}>, method=PLAIN, rip=${c.ip}, lip=192.0.2.1, mpid=7, TLS, ${SESSION}`,
+    'unknown user, as 2.4 words it': (c, f) =>
+      `auth(${f.user},${c.ip},sasl:plain)<YADINsQCDs5BH8Pg>: passwd-file: unknown user`,
     'unknown user': (c, f) => `auth: passwd-file(${f.user},${c.ip},<YADINsQCDs5BH8Pg>): unknown user`,
     'wrong password': (c, f) =>
       `auth-worker(1234): sql(${f.user},${c.ip}): Password mismatch (given password: ${f.text})`,
