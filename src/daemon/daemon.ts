@@ -11,6 +11,8 @@ import type { LogEvent } from '../domain/event.js';
 import { ownAddresses } from '../domain/own-addresses.js';
 import { Allowlist, allowRules } from '../policy/allowlist.js';
 import { Policy, type PolicySettings } from '../policy/policy.js';
+import type { AllowEntry } from '../policy/state.js';
+import type { MapEntry } from '../postfix/access-map.js';
 import { mynetworks } from '../postfix/postconf.js';
 import type { Source } from '../source/source.js';
 import { type DaemonCounters, type DaemonNote, daemonNoteName, HEARTBEAT_MS } from '../store/daemon-note.js';
@@ -19,6 +21,8 @@ import { Counting } from './counting.js';
 import type { Logger } from './log.js';
 import type { Plan } from './plan.js';
 import { Publisher } from './publisher.js';
+import { isReadToItsEnd } from './reading.js';
+import { Salvage } from './salvage.js';
 
 const HOUSEKEEPING_MS = 1_000;
 const INTACT_EVERY_TICKS = 2;
@@ -46,8 +50,11 @@ export class Daemon {
   #policy: Policy;
   #counting: Counting | null = null;
   #publisher: Publisher | null = null;
+  readonly #salvage: Salvage;
   #source: Source | null = null;
   #cursor: string | null = null;
+  /** Whom people have allowed, as last read from the store. */
+  #people: readonly AllowEntry[] = [];
   #nextPlan: Plan | null = null;
   #tick = 0;
   #heartbeatAt = 0;
@@ -60,6 +67,7 @@ export class Daemon {
     this.#plan = options.plan;
     this.#store = options.store;
     this.#logger = options.logger;
+    this.#salvage = new Salvage({ store: this.#store, logger: this.#logger });
     this.#policy = new Policy(toPolicySettings(options.plan.config), new Allowlist({ addresses: [], hostnames: [] }));
   }
 
@@ -111,7 +119,7 @@ export class Daemon {
     while (!signal.aborted) {
       const counting = await this.#freshCounting();
       const source = this.#plan.openSource({
-        positions: new Map([...counting.stored].map(([log, progress]) => [log, progress.position])),
+        positions: counting.positions,
         start: this.#options.fromStart ? 'beginning' : 'end',
         once: this.#options.once,
         onNotice: ({ level, log, message }) => this.#logger[level]({ event: 'source', log }, message),
@@ -119,11 +127,12 @@ export class Daemon {
       this.#source = source;
       if (this.#nextPlan !== null) source.stop();
       for await (const chunk of source.chunks()) {
-        if (!(await this.#serially(() => counting.counting.take(chunk, signal)))) break;
+        if (!(await this.#serially(() => counting.take(chunk, signal)))) break;
         if (signal.aborted || this.#nextPlan !== null) break;
       }
       source.stop();
-      await this.#serially(() => counting.counting.flush(signal.aborted ? AbortSignal.abort() : signal));
+      await this.#serially(() => counting.flush(signal.aborted ? AbortSignal.abort() : signal));
+      if (counting.outdated) continue;
       if (this.#nextPlan === null) return;
       await this.#usePlan(this.#nextPlan);
       this.#nextPlan = null;
@@ -133,18 +142,18 @@ export class Daemon {
 
   async #freshCounting() {
     const { config, filter } = this.#plan;
-    const stored = await this.#store.progress(config.store.host);
     const counting = new Counting({
       store: this.#store,
       host: config.store.host,
       logger: this.#logger,
       filter,
       policy: this.#policy,
-      progress: stored,
+      progress: await this.#store.progress(config.store.host),
+      fallback: this.#counting?.positions ?? new Map(),
       onCommitted: (outcome, events) => this.#onCommitted(outcome, events),
     });
     this.#counting = counting;
-    return { counting, stored };
+    return counting;
   }
 
   #onCommitted(outcome: Outcome, events: readonly LogEvent[]): void {
@@ -189,8 +198,21 @@ export class Daemon {
       await this.#emptyMap();
       return;
     }
-    this.#publisher = new Publisher({ map: plan.map, store: this.#store, logger: this.#logger });
+    const { map } = plan;
+    await this.#salvage.look(map, this.#policy);
+    this.#publisher = new Publisher({ map, bans: () => this.#bansForMap(), logger: this.#logger });
     await this.#publisher.publish();
+  }
+
+  /** What the map shall hold. A store that has just been emptied must not empty the map. */
+  async #bansForMap(): Promise<readonly MapEntry[]> {
+    const now = Date.now();
+    const bans = await this.#store.bans(now);
+    // Asked behind the reading: what holds now held then.
+    if ((await this.#store.changesSince(this.#cursor)).gap) {
+      throw new UnavailableError(`store ${this.#store.url} has lost changes: the access map is compared with it first`);
+    }
+    return this.#salvage.with(bans, now);
   }
 
   /** In dry-run nobody is refused, also not by what an earlier run in enforce mode left behind. */
@@ -213,13 +235,14 @@ export class Daemon {
 
   async #allowlist(): Promise<Allowlist> {
     const { allow } = this.#plan.config;
+    this.#people = await this.#store.allowed();
     return new Allowlist(
       allowRules({
         own: ownAddresses(),
         mynetworks: allow.mynetworks ? await this.#mynetworks() : [],
         addresses: allow.addresses,
         hostnames: allow.hostnames,
-        people: (await this.#store.allowed()).map(({ entry }) => entry),
+        people: this.#people.map(({ entry }) => entry),
       }),
     );
   }
@@ -244,6 +267,7 @@ export class Daemon {
   /** Some process committed: another host's ban, a person's order, or our own. */
   async #onStoreChanged(): Promise<void> {
     const { changes, cursor, gap } = await this.#store.changesSince(this.#cursor);
+    if (gap) await this.#afterLoss();
     this.#cursor = cursor;
     if (changes.length === 0 && !gap) return;
     if (gap || changes.some(({ type }) => type === 'allow' || type === 'disallow')) {
@@ -251,6 +275,33 @@ export class Daemon {
       this.#counting?.use(this.#plan.filter, this.#policy);
     }
     this.#publisher?.request();
+  }
+
+  /** The feed broke off: too much happened while we were away, or the store was emptied or put back. */
+  async #afterLoss(): Promise<void> {
+    const { map } = this.#plan;
+    if (map !== null && this.#publisher !== null) await this.#salvage.look(map, this.#policy);
+    const isEmptied = (await this.#store.note('half-lives')) === null;
+    if (isEmptied && this.#people.length > 0) {
+      const allow = this.#people;
+      const changes = allow.map(({ entry, at }) => ({ type: 'allow', entry, at }) as const);
+      await this.#store.commit([], () => ({ allow, changes }));
+    }
+    await this.#adoptHalfLives();
+    await this.#reconcile();
+  }
+
+  /** Lines that the store has forgotten are read again, also when no new one tells that it has. */
+  async #reconcile(): Promise<void> {
+    await this.#counting?.reconcile(AbortSignal.abort());
+    if (this.#counting?.outdated) this.#source?.stop();
+  }
+
+  async #takeBackLost(): Promise<void> {
+    const counting = this.#counting;
+    if (!this.#salvage.isNeeded || counting === null || counting.storeAway || counting.outdated) return;
+    if (!this.#plan.logs.every((log) => isReadToItsEnd(log, counting))) return;
+    for (const outcome of await this.#salvage.takeBack(this.#policy)) this.#tell(outcome);
   }
 
   #housekeep(): void {
@@ -262,7 +313,12 @@ export class Daemon {
       try {
         await this.#settleEnded();
         if (this.#counting?.storeAway === false) await this.#counting.flush(AbortSignal.abort());
-        if (Date.now() - this.#heartbeatAt >= HEARTBEAT_MS) await this.#heartbeat(null);
+        if (this.#counting?.outdated) this.#source?.stop();
+        await this.#takeBackLost();
+        if (Date.now() - this.#heartbeatAt >= HEARTBEAT_MS) {
+          await this.#reconcile();
+          await this.#heartbeat(null);
+        }
         if (this.#tick % INTACT_EVERY_TICKS === 0) await this.#publisher?.repairIfDamaged();
       } finally {
         this.#housekeeping = false;
@@ -342,6 +398,7 @@ export class Daemon {
   async #finish(): Promise<void> {
     try {
       await this.#serially(() => this.#settleEnded());
+      await this.#serially(() => this.#takeBackLost());
       if (this.#publisher !== null) await this.#publisher.publish();
       await this.#publisher?.stop();
       await this.#heartbeat(Date.now());

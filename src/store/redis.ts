@@ -118,7 +118,7 @@ export class RedisStore implements Store {
         this.#unanswered.delete(name);
         if (answer === 'done') return outcome;
         if (answer === 'again') return applied ?? { progress: outcome.progress ?? [] };
-        throw new StaleProgressError(`another blockd has moved the position of ${detail}`);
+        throw new StaleProgressError(detail);
       }
       if (conflicts > 3) await sleep(Math.random() * 10 * conflicts);
     }
@@ -323,7 +323,7 @@ export class RedisStore implements Store {
       allow: [{ entry: 'a', at: 0 }],
       disallow: ['a'],
     } as const;
-    const progress = { host: name, log: '', commit: name, after: null, carry: null, lastLineAt: null };
+    const progress = { host: name, log: '', commit: name, after: null, carry: null, at: 0, lastLineAt: null };
     const position = { kind: 'journal', cursor: '' } as const;
     try {
       for (const one of [outcome, { ...outcome, progress: [{ ...progress, position }] }]) {
