@@ -32,6 +32,8 @@ export interface CountingOptions {
   readonly progress: ReadonlyMap<string, Progress>;
   /** Where logs without progress go on. */
   readonly fallback: ReadonlyMap<string, Position>;
+  /** Called before counting goes on in a store that has lost everything. */
+  readonly onEmptied: () => Promise<void>;
   readonly onCommitted: (outcome: Outcome, events: readonly LogEvent[]) => void;
 }
 
@@ -57,6 +59,7 @@ export class Counting {
   readonly #host: string;
   readonly #logger: Logger;
   readonly #onCommitted: CountingOptions['onCommitted'];
+  readonly #onEmptied: CountingOptions['onEmptied'];
   readonly #stored: ReadonlyMap<string, Progress>;
   readonly #fallback: ReadonlyMap<string, Position>;
   readonly #logs = new Map<string, LogState>();
@@ -79,6 +82,7 @@ export class Counting {
     this.#stored = options.progress;
     this.#fallback = options.fallback;
     this.#onCommitted = options.onCommitted;
+    this.#onEmptied = options.onEmptied;
   }
 
   /** Lines taken in since the start. */
@@ -154,8 +158,7 @@ export class Counting {
         const stored = await this.#untilStored(() => this.#store.progress(this.#host), signal);
         if (stored === null) return false;
         if (this.#standing(stored) === 'same') throw outcome;
-        this.#goOnFrom(stored);
-        if (this.#outdated) return false;
+        if (!(await this.#goOnFrom(stored, signal))) return false;
         continue;
       }
       for (const one of progress) this.#log(one.log).progress = one;
@@ -170,8 +173,7 @@ export class Counting {
   async reconcile(signal: AbortSignal): Promise<void> {
     const stored = await this.#store.progress(this.#host);
     if (this.#standing(stored) === 'same') return;
-    this.#goOnFrom(stored);
-    await this.flush(signal);
+    if (await this.#goOnFrom(stored, signal)) await this.flush(signal);
   }
 
   /** What became of this process's commits: `same` also when somebody else's came later. */
@@ -188,17 +190,20 @@ export class Counting {
 
   /**
    * From an earlier state the lines since then count again, as they did the first time. Of a store that lost everything
-   * the whole log is not counted anew: its scores start from nothing, at the present position.
+   * the whole log is not counted anew: its scores start from nothing, at the present position. False when this process
+   * can't go on.
    */
-  #goOnFrom(stored: ReadonlyMap<string, Progress>): void {
+  async #goOnFrom(stored: ReadonlyMap<string, Progress>, signal: AbortSignal): Promise<boolean> {
     if (this.#standing(stored) === 'put back') {
       this.#outdated = true;
       this.#logger.warn(
         { event: 'store-put-back' },
         `store ${this.#store.url} was put back to an earlier state: the lines that it has forgotten are read again from the log`,
       );
-      return;
+      return false;
     }
+    const isReady = await this.#untilStored(() => this.#onEmptied().then(() => true), signal);
+    if (isReady === null) return false;
     const at = Date.now();
     const batch = this.#batch ?? { events: [], progress: [], at };
     const known = new Set(batch.progress.map(({ log }) => log));
@@ -215,6 +220,7 @@ export class Counting {
       { event: 'store-emptied' },
       `store ${this.#store.url} has lost everything: counting goes on at the present place in the log, scores start from nothing`,
     );
+    return true;
   }
 
   #nextBatch(): Batch | null {

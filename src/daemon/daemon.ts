@@ -20,6 +20,7 @@ import { type Outcome, StaleProgressError, type Store } from '../store/store.js'
 import { Counting } from './counting.js';
 import type { Logger } from './log.js';
 import type { Plan } from './plan.js';
+import { readPositions, writePositions } from './positions-file.js';
 import { Publisher } from './publisher.js';
 import { isReadToItsEnd } from './reading.js';
 import { Salvage } from './salvage.js';
@@ -35,6 +36,8 @@ export interface DaemonOptions {
   readonly version: string;
   readonly once: boolean;
   readonly fromStart: boolean;
+  /** Where the positions are kept a second time, should the store lose them; null where it is looked after otherwise. */
+  readonly positionsFile: string | null;
   /** Reads config and filters anew; throws UsageError, naming what is wrong, and the old ones stay. */
   readonly reload: () => Promise<Plan>;
 }
@@ -149,7 +152,8 @@ export class Daemon {
       filter,
       policy: this.#policy,
       progress: await this.#store.progress(config.store.host),
-      fallback: this.#counting?.positions ?? new Map(),
+      fallback: this.#counting?.positions ?? readPositions(this.#options.positionsFile),
+      onEmptied: () => this.#onEmptied(),
       onCommitted: (outcome, events) => this.#onCommitted(outcome, events),
     });
     this.#counting = counting;
@@ -279,16 +283,25 @@ export class Daemon {
 
   /** The feed broke off: too much happened while we were away, or the store was emptied or put back. */
   async #afterLoss(): Promise<void> {
-    const { map } = this.#plan;
-    if (map !== null && this.#publisher !== null) await this.#salvage.look(map, this.#policy);
-    const isEmptied = (await this.#store.note('half-lives')) === null;
-    if (isEmptied && this.#people.length > 0) {
-      const allow = this.#people;
-      const changes = allow.map(({ entry, at }) => ({ type: 'allow', entry, at }) as const);
-      await this.#store.commit([], () => ({ allow, changes }));
-    }
+    if ((await this.#store.note('half-lives')) === null) await this.#onEmptied();
+    else await this.#lookForLost();
     await this.#adoptHalfLives();
     await this.#reconcile();
+  }
+
+  /** No line can bring back what the store held: bans go back into it before the next line is judged. */
+  async #onEmptied(): Promise<void> {
+    await this.#lookForLost();
+    if (this.#salvage.isNeeded) for (const one of await this.#salvage.takeBack(this.#policy)) this.#tell(one);
+    const known = new Set((await this.#store.allowed()).map(({ entry }) => entry));
+    const allow = this.#people.filter(({ entry }) => !known.has(entry));
+    const changes = allow.map(({ entry, at }) => ({ type: 'allow', entry, at }) as const);
+    if (allow.length > 0) await this.#store.commit([], () => ({ allow, changes }));
+  }
+
+  async #lookForLost(): Promise<void> {
+    const { map } = this.#plan;
+    if (map !== null && this.#publisher !== null) await this.#salvage.look(map, this.#policy);
   }
 
   /** Lines that the store has forgotten are read again, also when no new one tells that it has. */
@@ -364,6 +377,7 @@ export class Daemon {
   async #heartbeat(stoppedAt: number | null): Promise<void> {
     const { config, map, logs } = this.#plan;
     this.#heartbeatAt = Date.now();
+    writePositions(this.#options.positionsFile, this.#counting?.positions ?? new Map());
     const counters: DaemonCounters = { lines: this.#counting?.lines ?? 0, ...this.#counters };
     const note: DaemonNote = {
       version: this.#options.version,

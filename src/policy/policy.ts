@@ -137,12 +137,12 @@ export class Policy {
     return docket.verdict();
   }
 
-  /** Is there nothing of a ban that ends at `until` in `state`, neither itself, nor its release, nor a later one? */
+  /** Is there nothing of a ban that ends at `until` in `state`: neither itself, nor its release, nor what replaced it? */
   hasLost(until: number, state: SubjectState | undefined, at: number): boolean {
     if (until <= at) return false;
     if (state === undefined) return true;
-    const isBanned = state.ban !== null && (state.ban.until === until || state.ban.until > at);
-    return !isBanned && !state.releases.some(({ ban }) => ban.until === until);
+    const replaced = state.ban !== null && (state.ban.until >= until || state.ban.by === 'person');
+    return !replaced && !state.releases.some(({ ban }) => ban.until === until);
   }
 
   /** Takes back bans that the access map still holds and the store has lost, each with its own end. */

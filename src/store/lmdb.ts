@@ -7,7 +7,7 @@ import { chownSync, closeSync, mkdirSync, openSync, readSync, statfsSync, statSy
 import { dirname, join, resolve } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Ban } from '../domain/ban.js';
-import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
+import { BlockdError, DamagedError, reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
 import type { Change } from '../policy/outcome.js';
 import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
 import { MAX_CHANGES, MAX_EVIDENCE, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
@@ -23,6 +23,8 @@ interface Stored {
   readonly state: SubjectState;
   readonly rank: number | null;
 }
+
+export const TABLES = ['subjects', 'ends', 'ranks', 'evidence', 'changes', 'allow', 'progress', 'notes'] as const;
 
 export class LmdbStore implements Store {
   readonly url: string;
@@ -48,7 +50,7 @@ export class LmdbStore implements Store {
     try {
       return new LmdbStore(folder);
     } catch (error) {
-      throw error instanceof UnavailableError ? error : unavailable(folder, error);
+      throw error instanceof BlockdError ? error : unavailable(folder, error);
     }
   }
 
@@ -56,7 +58,7 @@ export class LmdbStore implements Store {
     this.url = `lmdb:${folder}`;
     this.#folder = folder;
     this.#root = openEnvironment(folder);
-    const table = <V, K extends string | number | [number, string]>(name: string) =>
+    const table = <V, K extends string | number | [number, string]>(name: (typeof TABLES)[number]) =>
       this.#root.openDB<V, K>({ name, encoding: 'json' });
     this.#subjects = table('subjects');
     this.#ends = table('ends');
@@ -306,6 +308,9 @@ function isFault(error: unknown): boolean {
   );
 }
 
+/** mdb_strerror() of what only a damaged file brings about. */
+export const DAMAGE = /MDB_(?:CORRUPTED|PAGE_NOTFOUND|PANIC|INVALID|VERSION_MISMATCH|CURSOR_FULL|BAD_TXN)/;
+
 /** Adding 0 turns -0, which LMDB's keys tell from 0, into 0. */
 function finite(rank: number | undefined): number | null {
   return rank !== undefined && Number.isFinite(rank) ? rank + 0 : null;
@@ -348,19 +353,19 @@ function openEnvironment(folder: string): RootDatabase<unknown, string> {
 }
 
 /** LMDB maps its lock file into memory: pages that a full disk could not give would end the process by SIGBUS. */
-function requireRoom(folder: string): void {
+export function requireRoom(folder: string): void {
   const lock = statSync(join(folder, 'lock.mdb'), { throwIfNoEntry: false });
   if (lock !== undefined && lock.blocks * 512 >= lock.size) return;
   const { bavail, bsize } = statfsSync(folder);
   if (bavail * bsize >= ROOM_FOR_A_NEW_STORE) return;
-  throw Object.assign(new Error('no space left on the device'), { code: 'ENOSPC' });
+  throw new UnavailableError(`store lmdb:${folder} can't be used: no space left on the device`);
 }
 
 /**
  * Opening what is no LMDB file, or only its beginning, would end the process by a signal, so the head is looked at
  * first: both meta pages, and that the roots of the newer one lie within the file (mdb.c, `MDB_meta`).
  */
-function requireWhole(folder: string): void {
+export function requireWhole(folder: string): void {
   const path = join(folder, 'data.mdb');
   const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
   if (size === 0 || !['x64', 'arm64'].includes(process.arch)) return;
@@ -368,8 +373,8 @@ function requireWhole(folder: string): void {
   const second = first && metaAt(path, first.pageSize);
   const newer = first && second && (second.transaction > first.transaction ? second : first);
   if (newer?.roots.every((root) => root === NO_PAGE || (root + 1n) * BigInt(newer.pageSize) <= size)) return;
-  throw new UnavailableError(
-    `store lmdb:${folder} can't be used: data.mdb is damaged; move it away, or put a copy of it in its place`,
+  throw new DamagedError(
+    `store lmdb:${folder} can't be used: data.mdb is damaged; restart blockd, which sets it aside and goes on without it`,
   );
 }
 
@@ -389,7 +394,7 @@ function metaAt(path: string, offset: number) {
   return { pageSize: page.readUInt32LE(48), roots, transaction: page.readBigUInt64LE(152) };
 }
 
-function makeFolder(folder: string): void {
+export function makeFolder(folder: string): void {
   try {
     makeFolders(folder);
   } catch (error) {
@@ -415,5 +420,11 @@ function makeFolders(folder: string): void {
 }
 
 function unavailable(folder: string, error: unknown): Error {
+  if (error instanceof SyntaxError || DAMAGE.test(reasonOf(error))) {
+    return new DamagedError(
+      `store lmdb:${folder}: data.mdb is damaged (${reasonOf(error)}); restart blockd, which sets it aside and goes on without it`,
+      { cause: error },
+    );
+  }
   return new UnavailableError(`store lmdb:${folder} can't be used: ${reasonOf(error)}`, { cause: error });
 }

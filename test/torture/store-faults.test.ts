@@ -13,8 +13,9 @@ import type { Random } from '../../src/demo/random.js';
 import { openStore } from '../../src/store/open.js';
 import type { Store } from '../../src/store/store.js';
 import { CuttingProxy } from '../support/cutting-proxy.js';
-import { type LogEntry, RunningDaemon } from '../support/programs.js';
+import { blockctl, type LogEntry, RunningDaemon } from '../support/programs.js';
 import { type LabRedis, startRedis } from '../support/redis.js';
+import { startSentinel } from '../support/sentinel.js';
 import { byForm, chanceFor, repeatWith, seed } from './form.js';
 import { expectSame, type KnownLog, LASTING, makeKnownLog, PieceWriter, untilCounted } from './known-log.js';
 
@@ -63,8 +64,11 @@ class Lab {
     ends.push(() => redis.stop());
     const proxy = new CuttingProxy(redis.port);
     ends.push(() => proxy.close());
-    const url = await proxy.listen();
-    const store = await openStore(redis.url, { prefix: 'blockd' });
+    return Lab.at(redis, proxy, await proxy.listen(), redis.url);
+  }
+
+  static async at(redis: LabRedis, proxy: CuttingProxy, url: string, direct: string): Promise<Lab> {
+    const store = await openStore(direct, { prefix: 'blockd' });
     ends.push(() => store.close());
     const lab = new Lab(redis, proxy, url, store);
     ends.push(async () => lab.#daemon?.stop('SIGKILL'));
@@ -213,4 +217,115 @@ describe('every line counts exactly once', () => {
     },
     120_000,
   );
+});
+
+/** Looks at the map without pause until told to stop: which of `wanted` was ever missing? */
+function watchMap(lab: Lab, wanted: readonly string[]): () => Promise<string[]> {
+  const missing = new Set<string>();
+  let done = false;
+  const watching = (async () => {
+    while (!done) {
+      const now = new Set(lab.banned());
+      for (const one of wanted) if (!now.has(one)) missing.add(one);
+      await sleep(10);
+    }
+  })();
+  return async () => {
+    done = true;
+    await watching;
+    return [...missing];
+  };
+}
+
+/** The bans of the store, as the map shows them. */
+async function bansOf(store: Store): Promise<string[]> {
+  const bans = await store.bans(Date.now());
+  const time = (until: number) => new Date(until).toISOString().replace(/(?::00)?\.000Z$/, 'Z');
+  return bans.map(({ subject, until }) => `${shown(subject)} until ${time(until)}`).sort();
+}
+
+function shown(subject: string): string {
+  return subject.replace(/^(\d+\.\d+\.\d+)\.0\/24$/, '$1');
+}
+
+describe('a Redis that has lost everything', () => {
+  it('is gone on with at the present place; bans in the map stay, and go back into it with their ends', async () => {
+    const chance = chanceFor(PART, -1);
+    const hint = repeatWith(PART);
+    const lab = await Lab.make([]);
+    await lab.write(chance, 0.6);
+    await untilCounted(lab.store, lab.writer.file);
+    await lab.store.commit([], () => ({
+      allow: [{ entry: '192.0.2.77', at: 1 }],
+      changes: [{ type: 'allow', at: 1, entry: '192.0.2.77' }],
+    }));
+    const bans = await bansOf(lab.store);
+    expect(bans.length, hint).toBeGreaterThan(0);
+    await expect.poll(() => lab.banned(), { timeout: 10_000 }).toEqual(bans);
+    const before = await lab.store.states(known.subjects);
+    const stopWatching = watchMap(lab, bans);
+    await lab.redis.restart();
+    // No line has to come for the position to be stored anew.
+    await untilCounted(lab.store, lab.writer.file);
+    await lab.finish(chance);
+    await lab.daemon.until((entry) => entry['event'] === 'bans-taken-back');
+    expect(await stopWatching(), hint).toEqual([]);
+    const after = await lab.store.states(known.subjects);
+    for (const [subject, { offenses }] of known.states) {
+      const counted = (before.get(subject)?.offenses ?? 0) + (after.get(subject)?.offenses ?? 0);
+      expect(counted, `${subject}; ${hint}`).toBe(offenses);
+    }
+    expect(await bansOf(lab.store), hint).toEqual(expect.arrayContaining(bans));
+    const reasons = (await lab.store.bans(Date.now())).map(({ reason }) => reason);
+    expect(reasons).toContain('taken back from the access map');
+    expect(await lab.store.allowed()).toEqual([{ entry: '192.0.2.77', at: 1 }]);
+    expect(lab.said('store-emptied').length, hint).toBe(1);
+    expect(lab.said('bans-lost').length, hint).toBe(1);
+    expect(await lab.daemon.stop(), hint).toBe(0);
+  }, 60_000);
+});
+
+describe('a Redis that was put back to an old snapshot', () => {
+  it('is told what it has forgotten, also when no line comes; orders of people stay in force', async () => {
+    const chance = chanceFor(PART, -2);
+    const hint = repeatWith(PART);
+    const lab = await Lab.make([]);
+    await lab.write(chance, 0.3);
+    await untilCounted(lab.store, lab.writer.file);
+    await lab.cli('save');
+    await lab.finish(chance);
+    const args = ['--store', lab.redis.url, '--map', `hash:${lab.map}`, '--set', 'store.host=mx'];
+    const order = await blockctl([...args, 'ban', '198.51.100.77', '--for', '5h']);
+    expect(order.code, order.stderr).toBe(0);
+    const bans = await bansOf(lab.store);
+    await expect.poll(() => lab.banned(), { timeout: 10_000 }).toEqual(bans);
+    const stopWatching = watchMap(lab, bans);
+    await lab.redis.restart();
+    await untilCounted(lab.store, lab.writer.file);
+    await lab.daemon.until((entry) => entry['event'] === 'bans-taken-back');
+    expectSame(await lab.store.states(known.subjects), known.states, hint);
+    expect(await bansOf(lab.store), hint).toEqual(bans);
+    expect(await stopWatching(), hint).toEqual([]);
+    expect(lab.said('bans-taken-back').map((entry) => entry['bans'])).toEqual([1]);
+    expect(await lab.daemon.stop(), hint).toBe(0);
+  }, 60_000);
+});
+
+describe('Redis under Sentinel', () => {
+  it('may fail over while the daemon counts', async () => {
+    const chance = chanceFor(PART, -3);
+    const hint = repeatWith(PART);
+    const sentinel = await startSentinel();
+    ends.push(() => sentinel.stop());
+    const lab = await Lab.at(sentinel.primary, new CuttingProxy(0), sentinel.url, sentinel.replica.url);
+    await lab.write(chance, 0.3);
+    // What was never replicated would be lost by construction.
+    await untilCounted(lab.store, lab.writer.file);
+    await lab.write(chance, 0.1);
+    await sentinel.primary.kill();
+    await lab.write(chance, 0.3);
+    await lab.finish(chance);
+    expectSame(await lab.store.states(known.subjects), known.states, hint);
+    expect(await lab.daemon.stop(), hint).toBe(0);
+  }, 60_000);
 });
