@@ -76,9 +76,11 @@ export class Daemon {
 
   /** Runs until `stop()`, or with `once` until the logs are read. Throws what it can't live with. */
   async run(): Promise<void> {
+    const isNew = (await this.#store.note('half-lives')) === null;
     await this.#adoptHalfLives();
     this.#cursor = (await this.#store.changesSince(null)).cursor;
     await this.#usePlan(this.#plan);
+    if (isNew) await this.#onEmptied();
     const stopWatching = this.#store.watch(() => this.#inBackground(() => this.#onStoreChanged()));
     const timer = setInterval(() => this.#housekeep(), HOUSEKEEPING_MS);
     const pruning = schedule('23 * * * *', () => this.#inBackground(() => this.#prune()));

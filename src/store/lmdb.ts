@@ -3,7 +3,7 @@
  * LMDB's writer lock makes each commit one step, and a commit that returned is on disk.
  */
 import { createHash } from 'node:crypto';
-import { chownSync, closeSync, mkdirSync, openSync, readSync, statfsSync, statSync } from 'node:fs';
+import { chownSync, closeSync, mkdirSync, openSync, readSync, statfsSync, statSync, writeSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Ban } from '../domain/ban.js';
@@ -42,6 +42,8 @@ export class LmdbStore implements Store {
   readonly #progress: Database<Progress, string>;
   readonly #notes: Database<unknown, string>;
   readonly #watchers = new Set<NodeJS.Timeout>();
+  /** The last commit found the disk full. */
+  #full = false;
 
   /** @throws UsageError when the path can't be a folder, UnavailableError when it can't be used. */
   static open(path: string): LmdbStore {
@@ -293,9 +295,15 @@ export class LmdbStore implements Store {
   }
 
   async #write<T>(work: () => T): Promise<T> {
+    // Each try on a full disk makes LMDB complain to stderr by itself.
+    if (this.#full) requireRoomFor(this.#folder);
+    this.#full = false;
     try {
       return this.#root.transactionSync(work);
     } catch (error) {
+      this.#full = NO_SPACE.test(reasonOf(error));
+      // That complaint has no newline, and our own line about it would run into it.
+      if (this.#full) writeSync(2, '\n');
       throw isFault(error) ? unavailable(this.#folder, error) : error;
     }
   }
@@ -308,6 +316,7 @@ function isFault(error: unknown): boolean {
   );
 }
 
+const NO_SPACE = /no space left|disk quota exceeded/i;
 /** mdb_strerror() of what only a damaged file brings about. */
 export const DAMAGE = /MDB_(?:CORRUPTED|PAGE_NOTFOUND|PANIC|INVALID|VERSION_MISMATCH|CURSOR_FULL|BAD_TXN)/;
 
@@ -355,7 +364,10 @@ function openEnvironment(folder: string): RootDatabase<unknown, string> {
 /** LMDB maps its lock file into memory: pages that a full disk could not give would end the process by SIGBUS. */
 export function requireRoom(folder: string): void {
   const lock = statSync(join(folder, 'lock.mdb'), { throwIfNoEntry: false });
-  if (lock !== undefined && lock.blocks * 512 >= lock.size) return;
+  if (lock === undefined || lock.blocks * 512 < lock.size) requireRoomFor(folder);
+}
+
+function requireRoomFor(folder: string): void {
   const { bavail, bsize } = statfsSync(folder);
   if (bavail * bsize >= ROOM_FOR_A_NEW_STORE) return;
   throw new UnavailableError(`store lmdb:${folder} can't be used: no space left on the device`);
@@ -420,6 +432,9 @@ function makeFolders(folder: string): void {
 }
 
 function unavailable(folder: string, error: unknown): Error {
+  if (NO_SPACE.test(reasonOf(error))) {
+    return new UnavailableError(`store lmdb:${folder} can't be used: no space left on the device`, { cause: error });
+  }
   if (error instanceof SyntaxError || DAMAGE.test(reasonOf(error))) {
     return new DamagedError(
       `store lmdb:${folder}: data.mdb is damaged (${reasonOf(error)}); restart blockd, which sets it aside and goes on without it`,

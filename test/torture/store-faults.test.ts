@@ -3,7 +3,7 @@
  * middle of a commit, emptied, put back, failed over. In the end each line has counted exactly once.
  */
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,6 +16,7 @@ import { CuttingProxy } from '../support/cutting-proxy.js';
 import { blockctl, type LogEntry, RunningDaemon } from '../support/programs.js';
 import { type LabRedis, startRedis } from '../support/redis.js';
 import { startSentinel } from '../support/sentinel.js';
+import { bansInMap, bansInStore, watchMap } from './bans.js';
 import { byForm, chanceFor, repeatWith, seed } from './form.js';
 import { expectSame, type KnownLog, LASTING, makeKnownLog, PieceWriter, untilCounted } from './known-log.js';
 
@@ -110,16 +111,6 @@ class Lab {
   async finish(chance: Random): Promise<void> {
     await this.write(chance, 1);
     await untilCounted(this.store, this.writer.file);
-  }
-
-  /** Addresses in the map now. */
-  banned(): string[] {
-    if (!existsSync(this.map)) return [];
-    return [this.map, `${this.map}.cidr`]
-      .flatMap((file) => readFileSync(file, 'utf8').split('\n'))
-      .filter((line) => line.includes('Blocked until '))
-      .map((line) => `${line.split('\t')[0]} until ${/until (\S+)/.exec(line)?.[1]}`)
-      .sort();
   }
 
   said(event: string): LogEntry[] {
@@ -219,35 +210,6 @@ describe('every line counts exactly once', () => {
   );
 });
 
-/** Looks at the map without pause until told to stop: which of `wanted` was ever missing? */
-function watchMap(lab: Lab, wanted: readonly string[]): () => Promise<string[]> {
-  const missing = new Set<string>();
-  let done = false;
-  const watching = (async () => {
-    while (!done) {
-      const now = new Set(lab.banned());
-      for (const one of wanted) if (!now.has(one)) missing.add(one);
-      await sleep(10);
-    }
-  })();
-  return async () => {
-    done = true;
-    await watching;
-    return [...missing];
-  };
-}
-
-/** The bans of the store, as the map shows them. */
-async function bansOf(store: Store): Promise<string[]> {
-  const bans = await store.bans(Date.now());
-  const time = (until: number) => new Date(until).toISOString().replace(/(?::00)?\.000Z$/, 'Z');
-  return bans.map(({ subject, until }) => `${shown(subject)} until ${time(until)}`).sort();
-}
-
-function shown(subject: string): string {
-  return subject.replace(/^(\d+\.\d+\.\d+)\.0\/24$/, '$1');
-}
-
 describe('a Redis that has lost everything', () => {
   it('is gone on with at the present place; bans in the map stay, and go back into it with their ends', async () => {
     const chance = chanceFor(PART, -1);
@@ -259,11 +221,11 @@ describe('a Redis that has lost everything', () => {
       allow: [{ entry: '192.0.2.77', at: 1 }],
       changes: [{ type: 'allow', at: 1, entry: '192.0.2.77' }],
     }));
-    const bans = await bansOf(lab.store);
+    const bans = await bansInStore(lab.store);
     expect(bans.length, hint).toBeGreaterThan(0);
-    await expect.poll(() => lab.banned(), { timeout: 10_000 }).toEqual(bans);
+    await expect.poll(() => bansInMap(lab.map), { timeout: 10_000 }).toEqual(bans);
     const before = await lab.store.states(known.subjects);
-    const stopWatching = watchMap(lab, bans);
+    const stopWatching = watchMap(lab.map, bans);
     await lab.redis.restart();
     // No line has to come for the position to be stored anew.
     await untilCounted(lab.store, lab.writer.file);
@@ -275,7 +237,7 @@ describe('a Redis that has lost everything', () => {
       const counted = (before.get(subject)?.offenses ?? 0) + (after.get(subject)?.offenses ?? 0);
       expect(counted, `${subject}; ${hint}`).toBe(offenses);
     }
-    expect(await bansOf(lab.store), hint).toEqual(expect.arrayContaining(bans));
+    expect(await bansInStore(lab.store), hint).toEqual(expect.arrayContaining(bans));
     const reasons = (await lab.store.bans(Date.now())).map(({ reason }) => reason);
     expect(reasons).toContain('taken back from the access map');
     expect(await lab.store.allowed()).toEqual([{ entry: '192.0.2.77', at: 1 }]);
@@ -297,14 +259,14 @@ describe('a Redis that was put back to an old snapshot', () => {
     const args = ['--store', lab.redis.url, '--map', `hash:${lab.map}`, '--set', 'store.host=mx'];
     const order = await blockctl([...args, 'ban', '198.51.100.77', '--for', '5h']);
     expect(order.code, order.stderr).toBe(0);
-    const bans = await bansOf(lab.store);
-    await expect.poll(() => lab.banned(), { timeout: 10_000 }).toEqual(bans);
-    const stopWatching = watchMap(lab, bans);
+    const bans = await bansInStore(lab.store);
+    await expect.poll(() => bansInMap(lab.map), { timeout: 10_000 }).toEqual(bans);
+    const stopWatching = watchMap(lab.map, bans);
     await lab.redis.restart();
     await untilCounted(lab.store, lab.writer.file);
     await lab.daemon.until((entry) => entry['event'] === 'bans-taken-back');
     expectSame(await lab.store.states(known.subjects), known.states, hint);
-    expect(await bansOf(lab.store), hint).toEqual(bans);
+    expect(await bansInStore(lab.store), hint).toEqual(bans);
     expect(await stopWatching(), hint).toEqual([]);
     expect(lab.said('bans-taken-back').map((entry) => entry['bans'])).toEqual([1]);
     expect(await lab.daemon.stop(), hint).toBe(0);
