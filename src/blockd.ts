@@ -86,6 +86,8 @@ async function main(flags: Flags): Promise<void> {
   const lock = folder === null ? null : await takeStateFolder(folder, logger);
   const store = await openStore(config.store.url, {
     prefix: config.store.prefix,
+    passwordFile: config.store.password_file,
+    caFile: config.store.ca_file,
     onNotice: (level, message) => logger[level]({ event: 'store' }, message),
   });
   try {

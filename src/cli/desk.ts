@@ -254,14 +254,14 @@ async function defaultSpec(config: Config): Promise<MapSpec> {
 }
 
 async function openFor(config: Config, create: boolean, output: Output): Promise<Pick<Desk, 'store' | 'missing'>> {
-  const { url, prefix } = config.store;
+  const { url, prefix, password_file: passwordFile, ca_file: caFile } = config.store;
   const onNotice = (level: string, message: string) => {
     if (level !== 'info') output.notice(message);
   };
   const folder = url.startsWith('lmdb:') ? url.slice('lmdb:'.length) : null;
   if (folder !== null) becomeOwnerOf(folder);
   if (folder === null || create || exists(folder))
-    return { store: await openStore(url, { prefix, onNotice }), missing: false };
+    return { store: await openStore(url, { prefix, passwordFile, caFile, onNotice }), missing: false };
   output.notice(
     `there is no store at ${folder} yet: blockd makes it when it first runs (--store or --config names another)`,
   );

@@ -2,6 +2,7 @@
  * The loop that joins the rooms: source → filter → policy → store → access map; with its schedules, signals and lock.
  * Every part may fail by itself: what can wait waits and says so, what can't ends the program with a clear sentence.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { schedule } from 'node-cron';
 import { toPolicySettings } from '../config/load.js';
 import type { Ban } from '../domain/ban.js';
@@ -27,6 +28,7 @@ import { Salvage } from './salvage.js';
 
 const HOUSEKEEPING_MS = 1_000;
 const INTACT_EVERY_TICKS = 2;
+const RETRY_MS = 1_000;
 const SETTLE_BATCH = 1_000;
 
 export interface DaemonOptions {
@@ -139,7 +141,8 @@ export class Daemon {
       await this.#serially(() => counting.flush(signal.aborted ? AbortSignal.abort() : signal));
       if (counting.outdated) continue;
       if (this.#nextPlan === null) return;
-      await this.#usePlan(this.#nextPlan);
+      const next = this.#nextPlan;
+      await this.#patiently(() => this.#usePlan(next));
       this.#nextPlan = null;
       this.#logger.info({ event: 'reloaded' }, 'config and filters reloaded');
     }
@@ -153,13 +156,27 @@ export class Daemon {
       logger: this.#logger,
       filter,
       policy: this.#policy,
-      progress: await this.#store.progress(config.store.host),
+      progress: await this.#patiently(() => this.#store.progress(config.store.host)),
       fallback: this.#counting?.positions ?? readPositions(this.#options.positionsFile),
       onEmptied: () => this.#onEmptied(),
       onCommitted: (outcome, events) => this.#onCommitted(outcome, events),
     });
     this.#counting = counting;
     return counting;
+  }
+
+  /** A daemon at work outlives a store that is away just when it begins anew. */
+  async #patiently<T>(work: () => Promise<T>): Promise<T> {
+    for (let said = false; ; said = true) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!(error instanceof UnavailableError) || this.#stopping.signal.aborted) throw error;
+        if (!said)
+          this.#logger.error({ event: 'store-away' }, `${error.message}; waiting for it before the log is read`);
+      }
+      await sleep(RETRY_MS, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+    }
   }
 
   #onCommitted(outcome: Outcome, events: readonly LogEvent[]): void {

@@ -74,7 +74,7 @@ export class PieceWriter {
 }
 
 /** Resolves when `store` says that the whole file is counted. */
-export async function untilCounted(store: Store, file: string, timeoutMs = 30_000): Promise<void> {
+export async function untilCounted(store: Store, file: string, timeoutMs = 60_000): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     // A partial line is not counted yet.
