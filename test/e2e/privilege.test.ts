@@ -200,9 +200,9 @@ describe('the password of Redis', () => {
       `sentinel://:${SECRET}@127.0.0.1:1/lab`,
       `:${SECRET}@127.0.0.1`,
     ]) {
-      for (const command of [['status'], ['--json', 'status'], ['check']]) {
-        const { stdout, stderr } = await blockctl(['--store', url, ...command]);
-        expect(`${stdout}${stderr}`, url).not.toContain(SECRET);
+      const commands = [['--json', 'status'], ['check']];
+      for (const answer of await Promise.all(commands.map((command) => blockctl(['--store', url, ...command])))) {
+        expect(`${answer.stdout}${answer.stderr}`, url).not.toContain(SECRET);
       }
     }
     writeFileSync(config, `[store]\nurl = "redis://:${SECRET}@127.0.0.1:1\n`);

@@ -239,6 +239,25 @@ describe('a Redis that has lost everything', () => {
     expect(lab.said('bans-lost').length, hint).toBe(1);
     expect(await lab.daemon.stop(), hint).toBe(0);
   }, 120_000);
+
+  it('is no reason for blockctl to empty the map while no daemon runs', async () => {
+    const lab = await Lab.make([]);
+    const chance = chanceFor(PART, -5);
+    await lab.finish(chance);
+    const bans = await bansInStore(lab.store);
+    await expect.poll(() => bansInMap(lab.map), { timeout: 10_000 }).toEqual(bans);
+    expect(await lab.daemon.stop()).toBe(0);
+    await lab.redis.restart();
+    const args = ['--store', lab.redis.url, '--map', `hash:${lab.map}`, '--set', 'mode=enforce'];
+    const sync = await blockctl([...args, 'sync']);
+    expect(sync.code, sync.stderr).toBe(0);
+    expect(sync.stderr).toContain(`the store had lost ${bans.length} of the access map's bans`);
+    expect(bansInMap(lab.map)).toEqual(bans);
+    expect(await bansInStore(lab.store)).toEqual(bans);
+    const unban = await blockctl([...args, 'unban', '--all']);
+    expect(unban.code, unban.stderr).toBe(0);
+    expect(bansInMap(lab.map)).toEqual([]);
+  }, 120_000);
 });
 
 describe('a Redis that was put back to an old snapshot', () => {
