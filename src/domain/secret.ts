@@ -2,7 +2,9 @@
 
 /** The URL of a store, or what was meant to be one, safe to print. */
 export function maskPassword(url: string): string {
-  return url.replace(/^((?:[a-z]+:\/*)?[^:@]*):.*@/i, '$1:***@').replace(/(password=)[^&\s"']*/gi, '$1***');
+  return url
+    .replace(/^((?:[a-z]+:\/+|(?![a-z]+:\/))[^:@]*):.*@/i, '$1:***@')
+    .replace(/(password=)[^&\s"']*/gi, '$1***');
 }
 
 /** The same for URLs that stand somewhere in a text. */
