@@ -2,20 +2,26 @@
  * The embedded store breaks under a real daemon: its disk is full, its files may not be opened, its pages are garbage.
  * What it still has counts exactly once; what it has lost, bans outlive.
  */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Random } from '../../src/demo/random.js';
 import { openStore } from '../../src/store/open.js';
 import type { Store } from '../../src/store/store.js';
+import { banOf, changeOf, evidenceOf, progressOf, stateOf } from '../store/samples.js';
 import { blockdOnce, RunningDaemon } from '../support/programs.js';
 import { bansInMap, bansInStore, watchMap } from './bans.js';
 import { byForm, chanceFor, repeatWith, seed } from './form.js';
 import { expectSame, type KnownLog, LASTING, makeKnownLog, PieceWriter, untilCounted } from './known-log.js';
 
 const PART = 'lmdb-faults';
+/** The built one: it starts a process of its own. */
+const { mendLmdb } = (await import(new URL('../../dist/store/lmdb-mend.js', import.meta.url).href)) as Mend;
+type Mend = typeof import('../../src/store/lmdb-mend.js');
+const USER = fileURLToPath(new URL('store-user.mjs', import.meta.url));
 const PAGE = 4_096;
 /** A user that has no account and owns nothing. */
 const UID = 54_321;
@@ -255,3 +261,62 @@ describe('a store that is damaged while the daemon runs', () => {
     120_000,
   );
 });
+
+/** Where the page begins, what is done to it. */
+const SPOILED: Readonly<Record<string, (sound: Buffer, chance: Random) => Buffer>> = {
+  'a page of garbage': (sound, chance) => spoil(sound, chance, PAGE, () => chance.between(0, 255)),
+  'pages of zeros': (sound, chance) => spoil(sound, chance, PAGE * chance.between(1, 4), () => 0),
+  'a few wrong bytes': (sound, chance) => spoil(sound, chance, 64, () => chance.between(0, 255)),
+  'a lost end': (sound, chance) => sound.subarray(0, chance.between(1, sound.length - 1)),
+};
+
+function spoil(sound: Buffer, chance: Random, length: number, byte: () => number): Buffer {
+  const spoiled = Buffer.from(sound);
+  const page = PAGE * chance.between(0, Math.floor(sound.length / PAGE) - 1);
+  const from = length < PAGE ? page + chance.between(0, PAGE - length) : page;
+  for (let i = from; i < Math.min(sound.length, from + length); i++) spoiled[i] = byte();
+  return spoiled;
+}
+
+describe('damage anywhere in the file', () => {
+  it('never ends, once the start has looked at it, who reads and writes the store', async () => {
+    const url = await filledStore(join(folder, 'filled'));
+    const sound = readFileSync(join(folder, 'filled', 'data.mdb'));
+    const tally: Record<string, number> = {};
+    for (let round = 0; round < byForm(8, 200); round++) {
+      const chance = chanceFor(`${PART} anywhere`, round);
+      const [name, damage] = chance.pick(Object.entries(SPOILED));
+      const place = join(folder, `spoiled${round}`);
+      mkdirSync(place);
+      writeFileSync(join(place, 'data.mdb'), damage(sound, chance));
+      const aside = mendLmdb(place, Date.now());
+      const used = spawnSync(process.execPath, [USER, `lmdb:${place}`], { encoding: 'utf8' });
+      const hint = `round ${round}, ${name}: ${used.stderr}; ${repeatWith(PART)}`;
+      expect([used.status, used.signal], hint).toEqual([0, null]);
+      const answer = `${name}, ${aside === null ? 'harmless' : 'set aside'}`;
+      tally[answer] = (tally[answer] ?? 0) + 1;
+      rmSync(place, { recursive: true });
+    }
+    expect(mendLmdb(join(folder, 'filled'), Date.now()), url).toBeNull();
+    console.log(`damage anywhere, seed ${seed}: ${JSON.stringify(tally)}`);
+  }, 900_000);
+});
+
+/** Some megabytes of subjects, bans, evidence and changes, with pages that were used and freed. */
+async function filledStore(place: string): Promise<string> {
+  const url = `lmdb:${place}`;
+  const store = await openStore(url, { prefix: 'test' });
+  for (let round = 0; round < 20; round++) {
+    const subjects = Array.from({ length: 200 }, (_, i) => `203.0.${round}.${i}`);
+    const ban = (subject: string, i: number) => (i % 5 === 0 ? banOf(subject, 2 ** 41 + i * 1_000) : null);
+    await store.commit([], () => ({
+      put: new Map(subjects.map((one, i) => [one, stateOf(i, { ban: ban(one, i) })])),
+      ranks: new Map(subjects.map((one, i) => [one, i])),
+      evidence: new Map(subjects.map((one) => [one, [evidenceOf('y'.repeat(200))]])),
+      changes: subjects.map((one) => changeOf(one)),
+      progress: [progressOf(`c${round}`, round === 0 ? null : `c${round - 1}`)],
+    }));
+  }
+  await store.close();
+  return url;
+}
