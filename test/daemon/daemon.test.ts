@@ -274,9 +274,9 @@ describe('a ban ends by itself', () => {
   it('also when the daemon is dead: sweep takes it out of the map alone', async () => {
     const { log, map, where, args } = place();
     writeFileSync(log, reject('203.0.113.9').repeat(8));
-    await blockdOnce(['--once', ...args, '--mode', 'enforce', '--set', 'ban.first=2s']);
+    await blockdOnce(['--once', ...args, '--mode', 'enforce', '--set', 'ban.first=6s']);
     expect(readFileSync(map, 'utf8')).toContain('203.0.113.9\t');
-    await sleep(3_200);
+    await sleep(7_200);
     const swept = await blockctl(['--map', `hash:${map}`, 'sweep']);
     expect(swept.code).toBe(0);
     expect(readFileSync(map, 'utf8')).not.toContain('203.0.113.9\t');
