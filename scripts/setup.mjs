@@ -27,6 +27,8 @@ const SERVERS = [
   ['/usr/lib/postfix/postfix-lmdb.so', 'postfix-lmdb'],
   ['/usr/lib/postfix/postfix-cdb.so', 'postfix-cdb'],
   ['/usr/bin/redis-server', 'redis-server'],
+  ['/usr/bin/openssl', 'openssl'],
+  ['/usr/bin/mount', 'mount'],
   ['/usr/lib/systemd/systemd-journal-remote', 'systemd-journal-remote'],
   ['/usr/bin/flock', 'util-linux'],
   ['/usr/bin/faketime', 'faketime'],

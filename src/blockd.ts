@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The daemon's program: arguments in, exit code out. */
 import { readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { loadConfig, type Overrides } from './config/load.js';
 import { Daemon } from './daemon/daemon.js';
@@ -82,11 +82,14 @@ async function main(flags: Flags): Promise<void> {
   warnOfIdleKeys(explicit, logger);
   const once = flags.once === true;
   const plan = await makePlan(config, { once, logger });
+  const folder = lmdbFolder(config.store.url);
+  const lock = folder === null ? null : await takeStateFolder(folder, logger);
   const store = await openStore(config.store.url, {
     prefix: config.store.prefix,
+    passwordFile: config.store.password_file,
+    caFile: config.store.ca_file,
     onNotice: (level, message) => logger[level]({ event: 'store' }, message),
   });
-  const lock = await lockStateFolder(config.store.url);
   try {
     const daemon = new Daemon({
       plan,
@@ -95,6 +98,7 @@ async function main(flags: Flags): Promise<void> {
       version,
       once,
       fromStart: flags.fromStart === true,
+      positionsFile: folder === null ? null : join(folder, 'positions.json'),
       reload: async () => makePlan(load().config, { once, logger }),
     });
     process.on('SIGTERM', () => daemon.stop('SIGTERM'));
@@ -113,15 +117,25 @@ function warnOfIdleKeys(explicit: ReadonlySet<string>, logger: Logger): void {
   if (idle.length > 0) logger.warn({ event: 'idle-keys' }, `without effect in this version: ${idle.join(', ')}`);
 }
 
-/** One daemon a state folder: two would count every line twice. With Redis the stored positions tell them apart. */
-async function lockStateFolder(storeUrl: string): Promise<Lock | null> {
-  if (!storeUrl.startsWith('lmdb:')) return null;
-  const folder = storeUrl.slice('lmdb:'.length);
+function lmdbFolder(storeUrl: string): string | null {
+  return storeUrl.startsWith('lmdb:') ? storeUrl.slice('lmdb:'.length) : null;
+}
+
+/**
+ * One daemon a state folder: two would count every line twice. With Redis the stored positions tell them apart. What
+ * is damaged in it is set aside before anybody reads it.
+ */
+async function takeStateFolder(folder: string, logger: Logger): Promise<Lock> {
+  const { makeFolder } = await import('./store/lmdb.js');
+  makeFolder(folder);
   const lock = await acquireLock(join(folder, 'daemon.lock'), { waitMs: 0 });
   if (lock === null) {
     throw new UnavailableError(
-      `another blockd already uses the state folder ${dirname(join(folder, 'x'))}: end it first, or give this one its own --store`,
+      `another blockd already uses the state folder ${folder}: end it first, or give this one its own --store`,
     );
   }
+  const { mendLmdb } = await import('./store/lmdb-mend.js');
+  const damage = mendLmdb(folder, Date.now());
+  if (damage !== null) logger.error({ event: 'store-damaged' }, damage);
   return lock;
 }

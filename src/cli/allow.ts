@@ -11,7 +11,7 @@ import { table } from './terminal.js';
 /** Adds an entry, and releases whoever is banned and now never to be. */
 export async function allow(text: string, context: Context): Promise<ExitCode> {
   const entry = allowEntryFrom(text);
-  return atDesk(context, { create: true }, async (desk) => {
+  return atDesk(context, { create: true, publishes: true }, async (desk) => {
     const { store, now } = desk;
     const { output, globals } = context;
     const people = (await store.allowed()).map((one) => one.entry);

@@ -15,7 +15,7 @@ export async function ban(
 ): Promise<ExitCode> {
   const askedMs = options.for === undefined ? null : lengthFrom(options.for);
   const reason = reasonFrom(options.reason ?? 'banned by a person');
-  return atDesk(context, { create: true }, async (desk) => {
+  return atDesk(context, { create: true, publishes: true }, async (desk) => {
     const { store, config, now } = desk;
     const { output, globals } = context;
     const subject = subjectToBan(text, config.ban.ipv6_prefix);

@@ -36,17 +36,22 @@ export function configOf({ config, set, store, map }: Globals): LoadedConfig {
   return loadConfig({ file: config, set, overrides: { store, map } });
 }
 
-/** Opens the store, does `work`, closes it. A command that only looks (`create: false`) leaves no empty store behind. */
+/**
+ * Opens the store, does `work`, closes it. A command that only looks (`create: false`) leaves no empty store behind;
+ * one that publishes the map (`publishes`) first puts back into the store what it has lost and the map still holds.
+ */
 export async function atDesk(
   context: Context,
-  options: { readonly create: boolean },
+  options: { readonly create: boolean; readonly publishes?: boolean },
   work: (desk: Desk) => Promise<ExitCode>,
 ): Promise<ExitCode> {
   const loaded = configOf(context.globals);
   const { store, missing } = await openFor(loaded.config, options.create, context.output);
   try {
     const note = ((await store.note(daemonNoteName(loaded.config.store.host))) ?? null) as DaemonNote | null;
-    return await work(new Desk(loaded, { store, missing, note }, context.output));
+    const desk = new Desk(loaded, { store, missing, note }, context.output);
+    if (options.publishes === true) await desk.takeBackLost();
+    return await work(desk);
   } finally {
     await store.close();
   }
@@ -162,6 +167,16 @@ export class Desk {
     );
   }
 
+  /** A daemon at work sees to that by itself. */
+  async takeBackLost(): Promise<void> {
+    const map = this.running || this.dryRun ? null : await this.map();
+    if (map === null) return;
+    const { takeBackLost } = await import('./lost.js');
+    const count = await takeBackLost(map, this.store, await this.policyWithoutAllowlist(), this.now);
+    if (count === 0) return;
+    this.#output.notice(`the store had lost ${count} of the access map's bans: they are taken back from there`);
+  }
+
   /**
    * Has the map follow what a command has just stored, unless nobody is to be refused.
    * @throws UnavailableError that says what is stored and what is not done.
@@ -261,14 +276,14 @@ async function defaultSpec(config: Config): Promise<MapSpec> {
 }
 
 async function openFor(config: Config, create: boolean, output: Output): Promise<Pick<Desk, 'store' | 'missing'>> {
-  const { url, prefix } = config.store;
+  const { url, prefix, password_file: passwordFile, ca_file: caFile } = config.store;
   const onNotice = (level: string, message: string) => {
     if (level !== 'info') output.notice(message);
   };
   const folder = url.startsWith('lmdb:') ? url.slice('lmdb:'.length) : null;
   if (folder !== null) becomeOwnerOf(folder);
   if (folder === null || create || exists(folder))
-    return { store: await openStore(url, { prefix, onNotice }), missing: false };
+    return { store: await openStore(url, { prefix, passwordFile, caFile, onNotice }), missing: false };
   output.notice(
     `there is no store at ${folder} yet: blockd makes it when it first runs (--store or --config names another)`,
   );

@@ -18,7 +18,7 @@ export async function runCommand(args: readonly string[], version: string, outpu
     if (!(error instanceof BlockdError)) throw error;
     output.error(error.message);
     if (/permission denied|not permitted/i.test(error.message) && process.getuid?.() !== 0) {
-      output.notice('run it as root, or as the user that blockd runs as');
+      output.notice('run it with sudo, or as the user that blockd runs as');
     }
     return error.exitCode;
   }

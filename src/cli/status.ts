@@ -3,6 +3,7 @@ import { type Stats, statSync } from 'node:fs';
 import type { ExitCode } from '../domain/errors.js';
 import { BlockdError, UnavailableError } from '../domain/errors.js';
 import type { Position } from '../domain/position.js';
+import { maskPassword } from '../domain/secret.js';
 import type { Store } from '../store/store.js';
 import { atDesk, type Context, configOf, type Desk } from './desk.js';
 import { iso, plural, relative } from './format.js';
@@ -26,7 +27,7 @@ export async function status(context: Context): Promise<ExitCode> {
     await output.json({
       mode: config.mode,
       logs: [],
-      store: { url: withoutPassword(config.store.url), ok: false },
+      store: { url: maskPassword(config.store.url), ok: false },
       map: null,
       scored: null,
       banned: null,
@@ -102,7 +103,7 @@ function lagOf(log: string, position: Position): number | null {
 }
 
 function storeUrl({ store, missing, config }: Desk): string {
-  return missing ? config.store.url : store.url;
+  return missing ? maskPassword(config.store.url) : store.url;
 }
 
 function statIfAny(path: string): Stats | undefined {
@@ -201,8 +202,4 @@ function mapSentence({ type, path, entries, leftOut, publishedAt, problem }: Map
 function bytes(count: number): string {
   if (count < 1024) return plural(count, 'byte');
   return count < 1024 * 1024 ? `${Math.round(count / 1024)} KiB` : `${Math.round(count / 1024 / 1024)} MiB`;
-}
-
-function withoutPassword(url: string): string {
-  return url.replace(/(\/\/[^/@]*:)[^/@]*@/, '$1***@');
 }

@@ -5,7 +5,7 @@ import { plural } from './format.js';
 
 /** Publishes the map from the store now. In dry-run nobody is refused, so a map that exists is emptied. */
 export async function sync(context: Context): Promise<ExitCode> {
-  return atDesk(context, { create: false }, async (desk) => {
+  return atDesk(context, { create: false, publishes: true }, async (desk) => {
     const { output, globals } = context;
     const map = await desk.map();
     const spec = await desk.mapSpec();

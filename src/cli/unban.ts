@@ -19,7 +19,7 @@ export async function unban(
       'unban wants an address or network, several of them, or --all; "blockctl list" shows who is banned',
     );
   }
-  return atDesk(context, { create: false }, async (desk) => {
+  return atDesk(context, { create: false, publishes: true }, async (desk) => {
     const subjects = texts.map((text) => subjectFrom(text, desk.config.ban.ipv6_prefix));
     return options.all === true ? unbanAll(desk, context) : unbanEach(desk, [...new Set(subjects)], context);
   });

@@ -7,7 +7,8 @@ import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import { formatDuration } from '../domain/duration.js';
-import { reasonOf, UsageError } from '../domain/errors.js';
+import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
+import { maskPasswordsIn } from '../domain/secret.js';
 import { distanceOf } from '../domain/spelling.js';
 import { type Field, UNKNOWN_KEY } from './field.js';
 import { type Config, configSchema } from './schema.js';
@@ -227,7 +228,11 @@ function readToml(file: string, mustExist: boolean): Record<string, unknown> | n
   try {
     bytes = readFileSync(file);
   } catch (error) {
-    if (!mustExist && (error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    const { code } = error as NodeJS.ErrnoException;
+    if (!mustExist && code === 'ENOENT') return null;
+    if (code === 'EACCES') {
+      throw new UnavailableError(`The config file ${file} can't be read: permission denied`, { cause: error });
+    }
     throw new UsageError(`The config file ${file} can't be read: ${reasonOf(error)}.`, { cause: error });
   }
   try {
@@ -238,7 +243,7 @@ function readToml(file: string, mustExist: boolean): Record<string, unknown> | n
         cause: error,
       });
     const what = (error.message.split('\n')[0] ?? '').replace(/^Invalid TOML document: /, '');
-    const place = error.codeblock.trimEnd();
+    const place = maskPasswordsIn(error.codeblock.trimEnd());
     throw new UsageError(`${file}: line ${error.line}, column ${error.column}: ${what}\n${place}`, { cause: error });
   }
 }

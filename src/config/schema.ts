@@ -1,6 +1,7 @@
 /** Every config key with its default; the example in `systemd/blockd.toml` documents each for the admin. */
 import { hostname } from 'node:os';
 import { parseNetwork } from '../domain/address.js';
+import { maskPassword } from '../domain/secret.js';
 import {
   duration,
   flag,
@@ -42,9 +43,9 @@ const HOSTNAME: TextRule = {
 
 const STORE_URL: TextRule = {
   wrong: (text) => {
-    if (/^(lmdb|unix):(?!\/)/.test(text)) return `"${text}" is a relative path: write it from / on`;
+    if (/^(lmdb|unix):(?!\/)/.test(text)) return `"${maskPassword(text)}" is a relative path: write it from / on`;
     if (/^(lmdb:.|redis:\/\/|rediss:\/\/|unix:.|sentinel:\/\/|cluster:\/\/|memory:)/.test(text)) return null;
-    return `"${text}" is no store: write lmdb:/DIR, redis://HOST:PORT, rediss://…, unix:/SOCKET or memory:`;
+    return `"${maskPassword(text)}" is no store: write lmdb:/DIR, redis://HOST:PORT, rediss://…, unix:/SOCKET or memory:`;
   },
   canonical: (text, base) =>
     text.replace(/^(lmdb|unix):(.+)$/, (_, kind, path) => `${kind}:${PATH.canonical?.(path, base)}`),
@@ -117,6 +118,8 @@ export const configSchema = section({
   }),
   store: section({
     url: text('lmdb:/var/lib/blockd/store', STORE_URL),
+    password_file: optionalText(PATH),
+    ca_file: optionalText(PATH),
     prefix: text('blockd', matching(/^[A-Za-z0-9_.:-]{1,64}$/, 'wants 1 to 64 letters, digits, or _ . : -')),
     host: text(thisHost, matching(/^[A-Za-z0-9_.-]{1,253}$/, 'wants the name of this host: letters, digits, or _ . -')),
     keep: duration('30d', '60s'),

@@ -6,12 +6,13 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UnavailableError } from '../domain/errors.js';
 import type { LogEvent, Match } from '../domain/event.js';
+import type { Position } from '../domain/position.js';
 import { LineClock } from '../filter/clock.js';
 import type { Filter } from '../filter/filter.js';
 import type { Policy } from '../policy/policy.js';
 import { Sessions, type SessionsCarry } from '../policy/session.js';
 import type { Chunk } from '../source/source.js';
-import type { Outcome, Progress, Store } from '../store/store.js';
+import { type Outcome, type Progress, StaleProgressError, type Store } from '../store/store.js';
 import type { Logger } from './log.js';
 
 /** A backlog is taken in large commits, but the embedded store works on the event loop: a tenth of a second of it at most. */
@@ -29,6 +30,10 @@ export interface CountingOptions {
   readonly policy: Policy;
   /** Progress as stored, by log. */
   readonly progress: ReadonlyMap<string, Progress>;
+  /** Where logs without progress go on. */
+  readonly fallback: ReadonlyMap<string, Position>;
+  /** Called before counting goes on in a store that has lost everything. */
+  readonly onEmptied: () => Promise<void>;
   readonly onCommitted: (outcome: Outcome, events: readonly LogEvent[]) => void;
 }
 
@@ -62,7 +67,9 @@ export class Counting {
   readonly #host: string;
   readonly #logger: Logger;
   readonly #onCommitted: CountingOptions['onCommitted'];
+  readonly #onEmptied: CountingOptions['onEmptied'];
   readonly #stored: ReadonlyMap<string, Progress>;
+  readonly #fallback: ReadonlyMap<string, Position>;
   readonly #logs = new Map<string, LogState>();
   #filter: Filter;
   #policy: Policy;
@@ -71,6 +78,8 @@ export class Counting {
   #lines = 0;
   #committedAt = 0;
   #storeAway = false;
+  #outdated = false;
+  #behindAt = Date.now();
 
   constructor(options: CountingOptions) {
     this.#store = options.store;
@@ -79,7 +88,9 @@ export class Counting {
     this.#filter = options.filter;
     this.#policy = options.policy;
     this.#stored = options.progress;
+    this.#fallback = options.fallback;
     this.#onCommitted = options.onCommitted;
+    this.#onEmptied = options.onEmptied;
   }
 
   /** Lines taken in since the start. */
@@ -89,6 +100,23 @@ export class Counting {
 
   get storeAway(): boolean {
     return this.#storeAway;
+  }
+
+  /** The store was put back to an earlier state: what it forgot is to be read again, from the positions it has. */
+  get outdated(): boolean {
+    return this.#outdated;
+  }
+
+  /** When there was last more to read than what was taken in, milliseconds; at first, the beginning. */
+  get behindAt(): number {
+    return this.#behindAt;
+  }
+
+  /** How far each log was counted, as far as this process knows. */
+  get positions(): Map<string, Position> {
+    const stored = [...this.#stored].map(([log, { position }]) => [log, position] as const);
+    const own = [...this.#logs].flatMap(([log, { progress }]) => (progress ? [[log, progress.position] as const] : []));
+    return new Map([...this.#fallback, ...stored, ...own]);
   }
 
   /** New rules from now on. */
@@ -107,13 +135,19 @@ export class Counting {
       if (event !== null) this.#events.push(event);
     });
     log.pending = chunk;
+    if (chunk.lagBytes > 0) this.#behindAt = Date.now();
     if (chunk.lagBytes > 0 && this.#events.length < MAX_PENDING_EVENTS) return true;
     if (this.#events.length === 0 && Date.now() - this.#committedAt < LAZY_PROGRESS_MS) return true;
     return this.flush(signal);
   }
 
-  /** Commits what is pending. Waits for the store as long as it takes, or until `signal`; false when it gave up. */
+  /**
+   * Commits what is pending. Waits for the store as long as it takes, or until `signal`; false when it gave up, or is
+   * outdated.
+   * @throws StaleProgressError when another daemon counts the same log.
+   */
   async flush(signal: AbortSignal): Promise<boolean> {
+    if (this.#outdated) return false;
     // A batch whose answer never came may have been applied: it is sent again as it was, until it is known.
     this.#batch ??= this.#nextBatch();
     while (this.#batch !== null) {
@@ -121,15 +155,79 @@ export class Counting {
       const policy = this.#policy;
       const subjects = policy.subjectsOf(events);
       const outcome = await this.#untilStored(
-        () => this.#store.commit(subjects, (states) => ({ ...policy.judge(events, states, at), progress })),
+        () =>
+          this.#store
+            .commit(subjects, (states) => ({ ...policy.judge(events, states, at), progress }))
+            .catch((error: unknown) => staleOrThrow(error)),
         signal,
       );
       if (outcome === null) return false;
+      if (outcome instanceof StaleProgressError) {
+        const stored = await this.#untilStored(() => this.#store.progress(this.#host), signal);
+        if (stored === null) return false;
+        if (this.#standing(stored) === 'same') throw outcome;
+        if (!(await this.#goOnFrom(stored, signal))) return false;
+        continue;
+      }
       for (const one of progress) this.#log(one.log).progress = one;
       this.#committedAt = at;
       this.#onCommitted(outcome, events);
       this.#batch = this.#nextBatch();
     }
+    return true;
+  }
+
+  /** Looks whether the store still holds what was committed to it, and goes on from what it has. */
+  async reconcile(signal: AbortSignal): Promise<void> {
+    const stored = await this.#store.progress(this.#host);
+    if (this.#standing(stored) === 'same') return;
+    if (await this.#goOnFrom(stored, signal)) await this.flush(signal);
+  }
+
+  /** What became of this process's commits: `same` also when somebody else's came later. */
+  #standing(stored: ReadonlyMap<string, Progress>): 'same' | 'put back' | 'emptied' {
+    let emptied = false;
+    for (const [name, { progress }] of this.#logs) {
+      if (progress === null) continue;
+      const now = stored.get(name);
+      if (now === undefined) emptied = true;
+      else if (now.commit !== progress.commit && now.at < progress.at) return 'put back';
+    }
+    return emptied ? 'emptied' : 'same';
+  }
+
+  /**
+   * From an earlier state the lines since then count again, as they did the first time. Of a store that lost everything
+   * the whole log is not counted anew: its scores start from nothing, at the present position. False when this process
+   * can't go on.
+   */
+  async #goOnFrom(stored: ReadonlyMap<string, Progress>, signal: AbortSignal): Promise<boolean> {
+    if (this.#standing(stored) === 'put back') {
+      this.#outdated = true;
+      this.#logger.warn(
+        { event: 'store-put-back' },
+        `store ${this.#store.url} was put back to an earlier state: the lines that it has forgotten are read again from the log`,
+      );
+      return false;
+    }
+    const isReady = await this.#untilStored(() => this.#onEmptied().then(() => true), signal);
+    if (isReady === null) return false;
+    const at = Date.now();
+    const batch = this.#batch ?? { events: [], progress: [], at };
+    const known = new Set(batch.progress.map(({ log }) => log));
+    const rest = [...this.#logs].flatMap(([name, { progress }]) =>
+      progress === null || known.has(name) || stored.has(name) ? [] : { ...progress, commit: randomUUID(), at },
+    );
+    const progress = [...batch.progress, ...rest].map((one) => ({
+      ...one,
+      after: stored.get(one.log)?.commit ?? null,
+    }));
+    this.#batch = { ...batch, progress };
+    for (const [name, log] of this.#logs) if (!stored.has(name)) log.progress = null;
+    this.#logger.error(
+      { event: 'store-emptied' },
+      `store ${this.#store.url} has lost everything: counting goes on at the present place in the log, scores start from nothing`,
+    );
     return true;
   }
 
@@ -143,6 +241,7 @@ export class Counting {
   }
 
   #pendingProgress(): Progress[] {
+    const at = Date.now();
     const progress: Progress[] = [];
     for (const [name, log] of this.#logs) {
       if (log.pending === null) continue;
@@ -153,6 +252,7 @@ export class Counting {
         carry: carryOf(log),
         commit: randomUUID(),
         after: log.progress?.commit ?? null,
+        at,
         lastLineAt: log.lastLineAt,
       });
     }
@@ -175,14 +275,14 @@ export class Counting {
     return created;
   }
 
-  async #untilStored(commit: () => Promise<Outcome>, signal: AbortSignal): Promise<Outcome | null> {
+  async #untilStored<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T | null> {
     for (let retryMs = FIRST_RETRY_MS; ; retryMs = Math.min(LONGEST_RETRY_MS, retryMs * 2)) {
       try {
-        const outcome = await commit();
+        const result = await work();
         if (this.#storeAway)
           this.#logger.info({ event: 'store-back' }, 'the store is back: counting goes on where it stopped');
         this.#storeAway = false;
-        return outcome;
+        return result;
       } catch (error) {
         if (!(error instanceof UnavailableError)) throw error;
         if (!this.#storeAway) {
@@ -204,4 +304,9 @@ export class Counting {
 
 function carryOf({ sessions, clock }: LogState): Carry {
   return { sessions: sessions.carry(), newestAt: clock.newestAt };
+}
+
+function staleOrThrow(error: unknown): StaleProgressError {
+  if (error instanceof StaleProgressError) return error;
+  throw error;
 }

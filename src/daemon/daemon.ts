@@ -2,6 +2,7 @@
  * The loop that joins the rooms: source → filter → policy → store → access map; with its schedules, signals and lock.
  * Every part may fail by itself: what can wait waits and says so, what can't ends the program with a clear sentence.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type ScheduledTask, schedule } from 'node-cron';
 import { toPolicySettings } from '../config/load.js';
 import { type Ban, LONGEST_ORDER_MS } from '../domain/ban.js';
@@ -11,6 +12,8 @@ import type { LogEvent } from '../domain/event.js';
 import { ownAddresses } from '../domain/own-addresses.js';
 import { Allowlist, allowRules } from '../policy/allowlist.js';
 import { Policy, type PolicySettings } from '../policy/policy.js';
+import type { AllowEntry } from '../policy/state.js';
+import type { MapEntry } from '../postfix/access-map.js';
 import { mynetworks } from '../postfix/postconf.js';
 import type { Source } from '../source/source.js';
 import { type DaemonCounters, type DaemonNote, daemonNoteName, HEARTBEAT_MS } from '../store/daemon-note.js';
@@ -19,11 +22,15 @@ import { Counting } from './counting.js';
 import type { Logger } from './log.js';
 import { LoopDelay } from './loop-delay.js';
 import type { Plan } from './plan.js';
+import { readPositions, writePositions } from './positions-file.js';
 import { Publisher } from './publisher.js';
+import { isReadToItsEnd } from './reading.js';
+import { Salvage } from './salvage.js';
 
 const HOUSEKEEPING_MS = 1_000;
 const INTACT_EVERY_TICKS = 2;
 const CURTAIL_EVERY_TICKS = 10;
+const RETRY_MS = 1_000;
 const SETTLE_BATCH = 1_000;
 
 export interface DaemonOptions {
@@ -33,6 +40,8 @@ export interface DaemonOptions {
   readonly version: string;
   readonly once: boolean;
   readonly fromStart: boolean;
+  /** Where the positions are kept a second time, should the store lose them; null where it is looked after otherwise. */
+  readonly positionsFile: string | null;
   /** Reads config and filters anew; throws UsageError, naming what is wrong, and the old ones stay. */
   readonly reload: () => Promise<Plan>;
 }
@@ -49,8 +58,11 @@ export class Daemon {
   #policy: Policy;
   #counting: Counting | null = null;
   #publisher: Publisher | null = null;
+  readonly #salvage: Salvage;
   #source: Source | null = null;
   #cursor: string | null = null;
+  /** Whom people have allowed, as last read from the store. */
+  #people: readonly AllowEntry[] = [];
   #nextPlan: Plan | null = null;
   #pruning: ScheduledTask | null = null;
   #tick = 0;
@@ -65,14 +77,17 @@ export class Daemon {
     this.#plan = options.plan;
     this.#store = options.store;
     this.#logger = options.logger;
+    this.#salvage = new Salvage({ store: this.#store, logger: this.#logger });
     this.#policy = new Policy(toPolicySettings(options.plan.config), new Allowlist({ addresses: [], hostnames: [] }));
   }
 
   /** Runs until `stop()`, or with `once` until the logs are read. Throws what it can't live with. */
   async run(): Promise<void> {
+    const isNew = (await this.#store.note('half-lives')) === null;
     await this.#adoptHalfLives();
     this.#cursor = (await this.#store.changesSince(null)).cursor;
     await this.#usePlan(this.#plan);
+    if (isNew) await this.#onEmptied();
     const stopWatching = this.#store.watch(() => this.#inBackground(() => this.#onStoreChanged()));
     const timer = setInterval(() => this.#housekeep(), HOUSEKEEPING_MS);
     this.#loopDelay.start();
@@ -117,7 +132,7 @@ export class Daemon {
     while (!signal.aborted) {
       const counting = await this.#freshCounting();
       const source = this.#plan.openSource({
-        positions: new Map([...counting.stored].map(([log, progress]) => [log, progress.position])),
+        positions: counting.positions,
         start: this.#options.fromStart ? 'beginning' : 'end',
         once: this.#options.once,
         onNotice: ({ level, log, message }) => this.#logger[level]({ event: 'source', log }, message),
@@ -125,34 +140,50 @@ export class Daemon {
       this.#source = source;
       if (this.#nextPlan !== null) source.stop();
       for await (const chunk of source.chunks()) {
-        if (!(await this.#serially(() => counting.counting.take(chunk, signal)))) break;
+        if (!(await this.#serially(() => counting.take(chunk, signal)))) break;
         if (signal.aborted || this.#nextPlan !== null) break;
       }
       source.stop();
-      await this.#serially(() => counting.counting.flush(signal.aborted ? AbortSignal.abort() : signal));
-      const plan = this.#nextPlan;
-      if (plan === null) return;
+      await this.#serially(() => counting.flush(signal.aborted ? AbortSignal.abort() : signal));
+      if (counting.outdated) continue;
+      const next = this.#nextPlan;
+      if (next === null) return;
       // Taken out first: a reload may come while this one is put into force.
       this.#nextPlan = null;
-      await this.#usePlan(plan);
+      await this.#patiently(() => this.#usePlan(next));
       this.#logger.info({ event: 'reloaded' }, 'config and filters reloaded');
     }
   }
 
   async #freshCounting() {
     const { config, filter } = this.#plan;
-    const stored = await this.#store.progress(config.store.host);
     const counting = new Counting({
       store: this.#store,
       host: config.store.host,
       logger: this.#logger,
       filter,
       policy: this.#policy,
-      progress: stored,
+      progress: await this.#patiently(() => this.#store.progress(config.store.host)),
+      fallback: this.#counting?.positions ?? readPositions(this.#options.positionsFile),
+      onEmptied: () => this.#onEmptied(),
       onCommitted: (outcome, events) => this.#onCommitted(outcome, events),
     });
     this.#counting = counting;
-    return { counting, stored };
+    return counting;
+  }
+
+  /** A daemon at work outlives a store that is away just when it begins anew. */
+  async #patiently<T>(work: () => Promise<T>): Promise<T> {
+    for (let said = false; ; said = true) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!(error instanceof UnavailableError) || this.#stopping.signal.aborted) throw error;
+        if (!said)
+          this.#logger.error({ event: 'store-away' }, `${error.message}; waiting for it before the log is read`);
+      }
+      await sleep(RETRY_MS, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+    }
   }
 
   #onCommitted(outcome: Outcome, events: readonly LogEvent[]): void {
@@ -199,8 +230,21 @@ export class Daemon {
       await this.#emptyMap();
       return;
     }
-    this.#publisher = new Publisher({ map: plan.map, store: this.#store, logger: this.#logger });
+    const { map } = plan;
+    await this.#salvage.look(map, this.#policy);
+    this.#publisher = new Publisher({ map, bans: () => this.#bansForMap(), logger: this.#logger });
     await this.#publisher.publish();
+  }
+
+  /** What the map shall hold. A store that has just been emptied must not empty the map. */
+  async #bansForMap(): Promise<readonly MapEntry[]> {
+    const now = Date.now();
+    const bans = await this.#store.bans(now);
+    // Asked behind the reading: what holds now held then.
+    if ((await this.#store.changesSince(this.#cursor)).gap) {
+      throw new UnavailableError(`store ${this.#store.url} has lost changes: the access map is compared with it first`);
+    }
+    return this.#salvage.with(bans, now);
   }
 
   /** In dry-run nobody is refused, also not by what an earlier run in enforce mode left behind. */
@@ -223,13 +267,14 @@ export class Daemon {
 
   async #allowlist(): Promise<Allowlist> {
     const { allow } = this.#plan.config;
+    this.#people = await this.#store.allowed();
     return new Allowlist(
       allowRules({
         own: ownAddresses(),
         mynetworks: allow.mynetworks ? await this.#mynetworks() : [],
         addresses: allow.addresses,
         hostnames: allow.hostnames,
-        people: (await this.#store.allowed()).map(({ entry }) => entry),
+        people: this.#people.map(({ entry }) => entry),
       }),
     );
   }
@@ -254,6 +299,7 @@ export class Daemon {
   /** Some process committed: another host's ban, a person's order, or our own. */
   async #onStoreChanged(): Promise<void> {
     const { changes, cursor, gap } = await this.#store.changesSince(this.#cursor);
+    if (gap) await this.#afterLoss();
     this.#cursor = cursor;
     if (changes.length === 0 && !gap) return;
     if (gap || changes.some(({ type }) => type === 'allow' || type === 'disallow')) {
@@ -261,6 +307,42 @@ export class Daemon {
       this.#counting?.use(this.#plan.filter, this.#policy);
     }
     this.#publisher?.request();
+  }
+
+  /** The feed broke off: too much happened while we were away, or the store was emptied or put back. */
+  async #afterLoss(): Promise<void> {
+    if ((await this.#store.note('half-lives')) === null) await this.#onEmptied();
+    else await this.#lookForLost();
+    await this.#adoptHalfLives();
+    await this.#reconcile();
+  }
+
+  /** No line can bring back what the store held: bans go back into it before the next line is judged. */
+  async #onEmptied(): Promise<void> {
+    await this.#lookForLost();
+    if (this.#salvage.isNeeded) for (const one of await this.#salvage.takeBack(this.#policy)) this.#tell(one);
+    const known = new Set((await this.#store.allowed()).map(({ entry }) => entry));
+    const allow = this.#people.filter(({ entry }) => !known.has(entry));
+    const changes = allow.map(({ entry, at }) => ({ type: 'allow', entry, at }) as const);
+    if (allow.length > 0) await this.#store.commit([], () => ({ allow, changes }));
+  }
+
+  async #lookForLost(): Promise<void> {
+    const { map } = this.#plan;
+    if (map !== null && this.#publisher !== null) await this.#salvage.look(map, this.#policy);
+  }
+
+  /** Lines that the store has forgotten are read again, also when no new one tells that it has. */
+  async #reconcile(): Promise<void> {
+    await this.#counting?.reconcile(AbortSignal.abort());
+    if (this.#counting?.outdated) this.#source?.stop();
+  }
+
+  async #takeBackLost(): Promise<void> {
+    const counting = this.#counting;
+    if (!this.#salvage.isNeeded || counting === null || counting.storeAway || counting.outdated) return;
+    if (!this.#plan.logs.every((log) => isReadToItsEnd(log, counting))) return;
+    for (const outcome of await this.#salvage.takeBack(this.#policy)) this.#tell(outcome);
   }
 
   #housekeep(): void {
@@ -273,7 +355,12 @@ export class Daemon {
         await this.#settleEnded();
         if (this.#tick % CURTAIL_EVERY_TICKS === 1) await this.#curtail();
         if (this.#counting?.storeAway === false) await this.#counting.flush(AbortSignal.abort());
-        if (performance.now() - this.#beatenAt >= HEARTBEAT_MS) await this.#heartbeat(null);
+        if (this.#counting?.outdated) this.#source?.stop();
+        await this.#takeBackLost();
+        if (performance.now() - this.#beatenAt >= HEARTBEAT_MS) {
+          await this.#reconcile();
+          await this.#heartbeat(null);
+        }
         if (this.#tick % INTACT_EVERY_TICKS === 0) await this.#publisher?.repairIfDamaged();
       } finally {
         this.#housekeeping = false;
@@ -333,6 +420,7 @@ export class Daemon {
   async #heartbeat(stoppedAt: number | null): Promise<void> {
     const { config, map, logs } = this.#plan;
     this.#beatenAt = performance.now();
+    writePositions(this.#options.positionsFile, this.#counting?.positions ?? new Map());
     const counters: DaemonCounters = {
       lines: this.#counting?.lines ?? 0,
       ...this.#counters,
@@ -373,6 +461,7 @@ export class Daemon {
   async #finish(): Promise<void> {
     try {
       await this.#serially(() => this.#settleEnded());
+      await this.#serially(() => this.#takeBackLost());
       if (this.#publisher !== null) await this.#publisher.publish();
       await this.#publisher?.stop();
       await this.#heartbeat(Date.now());

@@ -3,8 +3,7 @@
  * takes ended bans out on time, from the map alone when the store is away.
  */
 import { reasonOf, UnavailableError } from '../domain/errors.js';
-import type { AccessMap, PublishResult } from '../postfix/access-map.js';
-import type { Store } from '../store/store.js';
+import type { AccessMap, MapEntry, PublishResult } from '../postfix/access-map.js';
 import type { Logger } from './log.js';
 
 /** Each publish makes every smtpd restart at its next connection (measured: 30 to 85 ms once), so they are spaced. */
@@ -16,13 +15,14 @@ const LOOK_MS = 1_000;
 
 export interface PublisherOptions {
   readonly map: AccessMap;
-  readonly store: Store;
+  /** What the map shall hold, in order of the ends. */
+  readonly bans: () => Promise<readonly MapEntry[]>;
   readonly logger: Logger;
 }
 
 export class Publisher {
   readonly #map: AccessMap;
-  readonly #store: Store;
+  readonly #bans: PublisherOptions['bans'];
   readonly #logger: Logger;
   #timer: NodeJS.Timeout | undefined;
   /** When a change or another try is due, on the monotonic clock: setting the wall clock must not put it off. */
@@ -40,7 +40,7 @@ export class Publisher {
 
   constructor(options: PublisherOptions) {
     this.#map = options.map;
-    this.#store = options.store;
+    this.#bans = options.bans;
     this.#logger = options.logger;
   }
 
@@ -105,7 +105,7 @@ export class Publisher {
     let soonestEnd = Number.POSITIVE_INFINITY;
     try {
       const result = await this.#map.publish(async () => {
-        const bans = await this.#store.bans(Date.now());
+        const bans = await this.#bans();
         soonestEnd = bans[0]?.until ?? soonestEnd;
         return bans;
       });

@@ -27,6 +27,13 @@ export class UnavailableError extends BlockdError {
   }
 }
 
+/** What the store holds can't be read (exit code 3): waiting is no use, the next start sets it aside. */
+export class DamagedError extends BlockdError {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, 3, options);
+  }
+}
+
 /** Short reason of an unknown thrown value, for the end of a sentence. */
 export function reasonOf(error: unknown): string {
   if (error instanceof Error) {

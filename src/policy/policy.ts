@@ -52,6 +52,8 @@ interface Place {
 }
 
 const NOWHERE: Place = { subject: '', network: null, allowedWhy: null };
+/** Reason of a ban that the store had lost. */
+export const TAKEN_BACK = 'taken back from the access map';
 
 export class Policy {
   readonly settings: PolicySettings;
@@ -167,6 +169,38 @@ export class Policy {
       docket.settle(subject, at);
       const state = docket.state(subject);
       if (state.ban !== null && this.protectedWhy(subject, state, at) !== null) docket.release(subject, at, 'allowed');
+    }
+    return docket.verdict();
+  }
+
+  /** Is there nothing of a ban that ends at `until` in `state`: neither itself, nor its release, nor what replaced it? */
+  hasLost(until: number, state: SubjectState | undefined, at: number): boolean {
+    if (until <= at) return false;
+    if (state === undefined) return true;
+    const replaced = state.ban !== null && (state.ban.until >= until || state.ban.by === 'person');
+    return !replaced && !state.releases.some(({ ban }) => ban.until === until);
+  }
+
+  /** Takes back bans that the access map still holds and the store has lost, each with its own end. */
+  takeBack(
+    lost: readonly Pick<Ban, 'subject' | 'until'>[],
+    states: ReadonlyMap<string, SubjectState>,
+    at: number,
+  ): Verdict {
+    const docket = new Docket(states, this.settings);
+    for (const { subject, until } of lost) {
+      docket.settle(subject, at);
+      const state = docket.state(subject);
+      if (!this.hasLost(until, state, at) || this.protectedWhy(subject, state, at) !== null) continue;
+      const { strikesHalfLifeMs } = this.settings;
+      docket.ban(subject, at, until - at, {
+        reason: TAKEN_BACK,
+        by: isNetwork(subject) ? 'network' : 'score',
+        strikes: valueAt(state.strikes, at, strikesHalfLifeMs),
+        host: state.host,
+      });
+      // As the ban that it was once did: the next one is longer.
+      docket.change(subject, { strikes: add(state.strikes, 1, at, strikesHalfLifeMs) });
     }
     return docket.verdict();
   }
@@ -464,6 +498,11 @@ const LAST_DATE = 8.64e15;
 /** Whatever a store may hold: instants that no calendar has would end the daemon when it logs them. */
 function isDate(at: number): boolean {
   return typeof at === 'number' && Math.abs(at) <= LAST_DATE;
+}
+
+/** As `networkOf` names them: an IPv6 subject is itself a network, a /64. */
+function isNetwork(subject: string): boolean {
+  return networkOf(subject) === null;
 }
 
 export const UNKNOWN: SubjectState = {

@@ -3,12 +3,12 @@
  * LMDB's writer lock makes each commit one step, and a commit that returned is on disk.
  */
 import { createHash } from 'node:crypto';
-import { chownSync, closeSync, mkdirSync, openSync, readSync, statfsSync, statSync } from 'node:fs';
+import { chownSync, closeSync, mkdirSync, openSync, readSync, statfsSync, statSync, writeSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Ban } from '../domain/ban.js';
-import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
+import { BlockdError, DamagedError, reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
 import { eachInTurns } from '../domain/turns.js';
 import type { Change } from '../policy/outcome.js';
 import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
@@ -26,6 +26,8 @@ interface Stored {
   readonly rank: number | null;
 }
 
+export const TABLES = ['subjects', 'ends', 'ranks', 'evidence', 'changes', 'allow', 'progress', 'notes'] as const;
+
 export class LmdbStore implements Store {
   readonly url: string;
   readonly #folder: string;
@@ -42,6 +44,8 @@ export class LmdbStore implements Store {
   readonly #progress: Database<Progress, string>;
   readonly #notes: Database<unknown, string>;
   readonly #watchers = new Set<NodeJS.Timeout>();
+  /** The last commit found the disk full. */
+  #full = false;
 
   /** @throws UsageError when the path can't be a folder, UnavailableError when it can't be used. */
   static open(path: string): LmdbStore {
@@ -50,7 +54,7 @@ export class LmdbStore implements Store {
     try {
       return new LmdbStore(folder);
     } catch (error) {
-      throw error instanceof UnavailableError ? error : unavailable(folder, error);
+      throw error instanceof BlockdError ? error : unavailable(folder, error);
     }
   }
 
@@ -58,7 +62,7 @@ export class LmdbStore implements Store {
     this.url = `lmdb:${folder}`;
     this.#folder = folder;
     this.#root = openEnvironment(folder);
-    const table = <V, K extends string | number | [number, string]>(name: string) =>
+    const table = <V, K extends string | number | [number, string]>(name: (typeof TABLES)[number]) =>
       this.#root.openDB<V, K>({ name, encoding: 'json' });
     this.#subjects = table('subjects');
     this.#ends = table('ends');
@@ -300,9 +304,15 @@ export class LmdbStore implements Store {
   }
 
   async #write<T>(work: () => T): Promise<T> {
+    // Each try on a full disk makes LMDB complain to stderr by itself.
+    if (this.#full) requireRoomFor(this.#folder);
+    this.#full = false;
     try {
       return this.#root.transactionSync(work);
     } catch (error) {
+      this.#full = NO_SPACE.test(reasonOf(error));
+      // That complaint has no newline, and our own line about it would run into it.
+      if (this.#full) writeSync(2, '\n');
       throw isFault(error) ? unavailable(this.#folder, error) : error;
     }
   }
@@ -314,6 +324,10 @@ function isFault(error: unknown): boolean {
     error instanceof Error && ('code' in error || error instanceof SyntaxError || error.message.startsWith('MDB_'))
   );
 }
+
+const NO_SPACE = /no space left|disk quota exceeded/i;
+/** mdb_strerror() of what only a damaged file brings about. */
+export const DAMAGE = /MDB_(?:CORRUPTED|PAGE_NOTFOUND|PANIC|INVALID|VERSION_MISMATCH|CURSOR_FULL|BAD_TXN)/;
 
 /** Adding 0 turns -0, which LMDB's keys tell from 0, into 0. */
 function finite(rank: number | undefined): number | null {
@@ -357,19 +371,22 @@ function openEnvironment(folder: string): RootDatabase<unknown, string> {
 }
 
 /** LMDB maps its lock file into memory: pages that a full disk could not give would end the process by SIGBUS. */
-function requireRoom(folder: string): void {
+export function requireRoom(folder: string): void {
   const lock = statSync(join(folder, 'lock.mdb'), { throwIfNoEntry: false });
-  if (lock !== undefined && lock.blocks * 512 >= lock.size) return;
+  if (lock === undefined || lock.blocks * 512 < lock.size) requireRoomFor(folder);
+}
+
+function requireRoomFor(folder: string): void {
   const { bavail, bsize } = statfsSync(folder);
   if (bavail * bsize >= ROOM_FOR_A_NEW_STORE) return;
-  throw Object.assign(new Error('no space left on the device'), { code: 'ENOSPC' });
+  throw new UnavailableError(`store lmdb:${folder} can't be used: no space left on the device`);
 }
 
 /**
  * Opening what is no LMDB file, or only its beginning, would end the process by a signal, so the head is looked at
  * first: both meta pages, and that the roots of the newer one lie within the file (mdb.c, `MDB_meta`).
  */
-function requireWhole(folder: string): void {
+export function requireWhole(folder: string): void {
   const path = join(folder, 'data.mdb');
   const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
   if (size === 0 || !['x64', 'arm64'].includes(process.arch)) return;
@@ -377,8 +394,8 @@ function requireWhole(folder: string): void {
   const second = first && metaAt(path, first.pageSize);
   const newer = first && second && (second.transaction > first.transaction ? second : first);
   if (newer?.roots.every((root) => root === NO_PAGE || (root + 1n) * BigInt(newer.pageSize) <= size)) return;
-  throw new UnavailableError(
-    `store lmdb:${folder} can't be used: data.mdb is damaged; move it away, or put a copy of it in its place`,
+  throw new DamagedError(
+    `store lmdb:${folder} can't be used: data.mdb is damaged; restart blockd, which sets it aside and goes on without it`,
   );
 }
 
@@ -398,7 +415,7 @@ function metaAt(path: string, offset: number) {
   return { pageSize: page.readUInt32LE(48), roots, transaction: page.readBigUInt64LE(152) };
 }
 
-function makeFolder(folder: string): void {
+export function makeFolder(folder: string): void {
   try {
     makeFolders(folder);
   } catch (error) {
@@ -424,5 +441,14 @@ function makeFolders(folder: string): void {
 }
 
 function unavailable(folder: string, error: unknown): Error {
+  if (NO_SPACE.test(reasonOf(error))) {
+    return new UnavailableError(`store lmdb:${folder} can't be used: no space left on the device`, { cause: error });
+  }
+  if (error instanceof SyntaxError || DAMAGE.test(reasonOf(error))) {
+    return new DamagedError(
+      `store lmdb:${folder}: data.mdb is damaged (${reasonOf(error)}); restart blockd, which sets it aside and goes on without it`,
+      { cause: error },
+    );
+  }
   return new UnavailableError(`store lmdb:${folder} can't be used: ${reasonOf(error)}`, { cause: error });
 }

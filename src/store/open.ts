@@ -1,10 +1,15 @@
 /** Chooses the store by its URL; each adapter is loaded only when it is used. */
 import { UsageError } from '../domain/errors.js';
+import { maskPassword } from '../domain/secret.js';
 import type { Store } from './store.js';
 
 export interface OpenOptions {
   /** Prefix of all Redis keys. */
   readonly prefix: string;
+  /** Where the password of Redis stands, when it is not in the URL. */
+  readonly passwordFile?: string | undefined;
+  /** The CA of a `rediss://`, when it is none that everybody trusts. */
+  readonly caFile?: string | undefined;
   readonly onNotice?: (level: 'info' | 'warn' | 'error', message: string) => void;
 }
 
@@ -21,6 +26,6 @@ export async function openStore(url: string, options: OpenOptions): Promise<Stor
     return (await import('./redis.js')).RedisStore.open(url, options);
   }
   throw new UsageError(
-    `store "${url}": write lmdb:/DIR, redis://HOST:PORT, rediss://HOST:PORT, unix:/SOCKET or memory:`,
+    `store "${maskPassword(url)}": write lmdb:/DIR, redis://HOST:PORT, rediss://HOST:PORT, unix:/SOCKET or memory:`,
   );
 }

@@ -4,12 +4,15 @@
  */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster, Redis } from 'ioredis';
 import type { Ban } from '../domain/ban.js';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
+import { maskPassword } from '../domain/secret.js';
 import type { Change } from '../policy/outcome.js';
 import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
+import { authorities, redisPassword } from './credentials.js';
 import type { OpenOptions } from './open.js';
 import { MAX_CHANGES, MAX_EVIDENCE, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
 
@@ -63,7 +66,7 @@ export class RedisStore implements Store {
   /** @throws UsageError for a bad URL, UnavailableError when Redis can't be reached or refuses us. */
   static async open(url: string, options: OpenOptions): Promise<RedisStore> {
     if (/[{}]/.test(options.prefix)) throw new UsageError(`store prefix "${options.prefix}": it must hold no braces`);
-    const connect = connector(url);
+    const connect = connector(url, options);
     const client = connect(ANSWER_MS);
     const store = new RedisStore(maskPassword(url), client, connect, options);
     try {
@@ -118,7 +121,7 @@ export class RedisStore implements Store {
         this.#unanswered.delete(name);
         if (answer === 'done') return outcome;
         if (answer === 'again') return applied ?? { progress: outcome.progress ?? [] };
-        throw new StaleProgressError(`another blockd has moved the position of ${detail}`);
+        throw new StaleProgressError(detail);
       }
       if (conflicts > 3) await sleep(Math.random() * 10 * conflicts);
     }
@@ -323,7 +326,7 @@ export class RedisStore implements Store {
       allow: [{ entry: 'a', at: 0 }],
       disallow: ['a'],
     } as const;
-    const progress = { host: name, log: '', commit: name, after: null, carry: null, lastLineAt: null };
+    const progress = { host: name, log: '', commit: name, after: null, carry: null, at: 0, lastLineAt: null };
     const position = { kind: 'journal', cursor: '' } as const;
     try {
       for (const one of [outcome, { ...outcome, progress: [{ ...progress, position }] }]) {
@@ -435,6 +438,8 @@ export class RedisStore implements Store {
 
 /** A permission that the user lacks, as Redis says it to a client, and to a script. */
 const FORBIDDEN = /\bNOPERM\b|user executing the script can't/;
+const UNTRUSTED =
+  /self.signed certificate|unable to (?:verify|get) (?:the first|local issuer|issuer)|certificate signature failure/i;
 const UNKNOWN = /unknown.*command/i;
 /** How ioredis says that a command never left, or will get no answer. */
 const LOST = /isn't writeable|Connection is closed|max retries/i;
@@ -485,13 +490,16 @@ function isReply(error: unknown): boolean {
 function redisReason(error: unknown): string {
   const message = reasonOf(error);
   if (/^NOAUTH/.test(message))
-    return 'it wants a password: write redis://:PASSWORD@HOST:PORT, or redis://USER:PASSWORD@HOST:PORT';
+    return 'it wants a password: put it into a file that only blockd can read, and name that in store.password_file';
   if (/^WRONGPASS|invalid password/i.test(message)) return 'wrong user name or password';
   if (FORBIDDEN.test(message)) return `the Redis user lacks a permission (${message})`;
   if (/\bOOM\b/.test(message)) return 'Redis is out of memory (maxmemory)';
   if (/\bREADONLY\b/.test(message)) return 'this Redis is a read-only replica: name the primary, or use sentinel://';
   if (/^LOADING/.test(message)) return 'Redis is still loading its data';
   if (/\bMISCONF\b/.test(message)) return "Redis can't write its data to disk, and so refuses changes";
+  if (UNTRUSTED.test(message))
+    return `its certificate is not trusted (${message}): name the CA that signed it in store.ca_file`;
+  if (/altnames|certificate has expired|not yet valid/i.test(message)) return `its certificate is refused: ${message}`;
   if (/ECONNREFUSED/.test(message)) return 'connection refused: does Redis run there?';
   if (/ENOTFOUND|EAI_AGAIN/.test(message)) return 'the host name has no address';
   if (/EACCES|permission denied/.test(message)) return `permission denied: ${message}`;
@@ -504,12 +512,15 @@ function redisReason(error: unknown): string {
   return message;
 }
 
-function maskPassword(url: string): string {
-  return url.replace(/(\/\/[^:@]*:).*@/, '$1***@').replace(/(password=)[^&]*/, '$1***');
-}
-
 /** Reads the URL once, so that a mistake is told before anything is tried. */
-function connector(url: string): Connect {
+function connector(url: string, { passwordFile, caFile }: Pick<OpenOptions, 'passwordFile' | 'caFile'>): Connect {
+  const secret = redisPassword(passwordFile);
+  const ca = authorities(caFile);
+  if (ca !== undefined && !url.startsWith('rediss:')) {
+    throw new UsageError(
+      `store "${maskPassword(url)}" uses no TLS, so that store.ca_file has no meaning: write rediss://`,
+    );
+  }
   const options = {
     lazyConnect: true,
     connectTimeout: CONNECT_MS,
@@ -521,14 +532,14 @@ function connector(url: string): Connect {
     const [path = '', query = ''] = url.slice('unix:'.length).replace(/^\/\//, '').split('?');
     const fields = new URLSearchParams(query);
     const db = dbOf(fields.get('db') ?? '', url);
-    const login = loginOf(fields.get('user') ?? '', fields.get('password') ?? '');
+    const login = loginOf(fields.get('user') ?? '', fields.get('password') ?? '', secret);
     return (socketTimeout) => new Redis({ ...options, ...login, socketTimeout, path, db });
   }
   const parts = /^(\w+):\/\/(?:([^:@/]*)(?::([^@]*))?@)?([^/@]+)(?:\/([^/]*))?(?:\/(\d*))?$/.exec(url);
   if (parts === null) throw badUrl(url);
   const [, scheme, username = '', password = '', hosts = '', first = '', second = ''] = parts;
   const nodes = hosts.split(',').map((host) => addressOf(host, scheme === 'sentinel' ? 26_379 : 6_379, url));
-  const login = loginOf(decoded(username, url), decoded(password, url));
+  const login = loginOf(decoded(username, url), decoded(password, url), secret);
   if (scheme === 'cluster') {
     return (socketTimeout) =>
       new Cluster(nodes, {
@@ -544,11 +555,15 @@ function connector(url: string): Connect {
   }
   const [node] = nodes;
   if (node === undefined || nodes.length > 1 || second !== '') throw badUrl(url);
-  const tls = scheme === 'rediss' ? { tls: { servername: node.host } } : {};
+  // RFC 6066: a server's name is no address.
+  const name = isIP(node.host) === 0 ? { servername: node.host } : {};
+  const tls = scheme === 'rediss' ? { tls: { ...name, ...(ca !== undefined && { ca }) } } : {};
   return (socketTimeout) => new Redis({ ...options, ...login, socketTimeout, ...tls, ...node, db: dbOf(first, url) });
 }
 
-function loginOf(username: string, password: string): { username?: string; password?: string } {
+function loginOf(username: string, given: string, secret: string | null): { username?: string; password?: string } {
+  // The one that was written for this URL alone.
+  const password = given === '' ? (secret ?? '') : given;
   return { ...(username !== '' && { username }), ...(password !== '' && { password }) };
 }
 

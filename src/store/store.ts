@@ -17,7 +17,8 @@ export interface Store {
    * `decide` must be pure: it is called again when another process changed one of the subjects in between.
    * Resolves with the outcome that was applied. A commit whose connection broke is retried by the adapter and
    * applied exactly once: `outcome.progress` carries a unique `commit` by which the adapter recognises its own.
-   * @throws StaleProgressError when a progress's `after` is not the stored one: another daemon counts the same log.
+   * @throws StaleProgressError when a progress's `after` is not the stored one: another daemon counts the same log, or
+   *   the store was emptied, or put back to an earlier state.
    * @throws UnavailableError when the store can't be reached or is full; nothing was applied as far as can be known,
    *   and calling again with the same outcome is safe.
    */
@@ -82,6 +83,8 @@ export interface Progress {
   readonly commit: string;
   /** `commit` of the progress that this one continues, null for the first. */
   readonly after: string | null;
+  /** When it was committed, milliseconds: tells an earlier state of the store from another daemon's later commit. */
+  readonly at: number;
   /** Time stamp of the newest line counted, milliseconds, or null. */
   readonly lastLineAt: number | null;
 }
@@ -90,7 +93,7 @@ export const MAX_EVIDENCE = 10;
 /** Changes kept in the feed. */
 export const MAX_CHANGES = 10_000;
 
-/** Another process has moved the position of the same log since it was read. */
+/** The stored position of a log is not the one that a commit continues. */
 export class StaleProgressError extends Error {
   override readonly name = 'StaleProgressError';
 }

@@ -420,6 +420,7 @@ describe('blockctl status', () => {
       position: { kind: 'file', file: { dev, ino, head: 0, fingerprint: '' }, offset: 1_000 },
       carry: null,
       commit: 'c',
+      at: 0,
       after: null,
       lastLineAt: Date.UTC(2026, 4, 11),
     } as const;

@@ -13,6 +13,8 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 /** Keys that have no fixed default, and so are commented out. */
 const WITHOUT_DEFAULT = new Set([
   'store.host',
+  'store.password_file',
+  'store.ca_file',
   'points',
   'postfix.map',
   'postfix.config_directory',

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { LogEvent } from '../../src/domain/event.js';
 import { Allowlist, allowRules } from '../../src/policy/allowlist.js';
 import type { Verdict } from '../../src/policy/outcome.js';
-import { Policy, type PolicySettings, UNKNOWN } from '../../src/policy/policy.js';
+import { Policy, type PolicySettings, TAKEN_BACK, UNKNOWN } from '../../src/policy/policy.js';
 import type { SubjectState } from '../../src/policy/state.js';
 
 const MINUTE = 60_000;
@@ -326,6 +326,44 @@ describe('a person', () => {
     bench.judge(probe(3));
     expect(bench.policy.unban('203.0.113.9', bench.states, AT).changes).toEqual([]);
     expect(bench.policy.unban('198.51.100.1', bench.states, AT).put.size).toBe(0);
+  });
+});
+
+describe('a ban that the store has lost', () => {
+  const lost = { subject: '203.0.113.9', until: AT + 3 * HOUR };
+  const takeBack = (bench: Bench, at = AT) =>
+    bench.keep(bench.policy.takeBack([lost], bench.known([lost.subject]), at)).changes;
+
+  it('is taken back with its end, as an earlier ban of its subject', () => {
+    const bench = new Bench();
+    expect(bench.policy.hasLost(lost.until, undefined, AT)).toBe(true);
+    expect(takeBack(bench)).toHaveLength(1);
+    expect(bench.of(lost.subject).ban).toMatchObject({ until: lost.until, by: 'score', reason: TAKEN_BACK });
+    expect(bench.policy.strikesAt(bench.of(lost.subject), AT)).toBe(1);
+    expect(takeBack(bench)).toEqual([]);
+    const { changes } = bench.keep(bench.policy.unban(lost.subject, bench.known([lost.subject]), AT));
+    expect(changes).toHaveLength(1);
+    expect(bench.policy.strikesAt(bench.of(lost.subject), AT)).toBe(0);
+  });
+
+  it('is none when a person has ended or replaced it, when it is over, or when its subject is allowed', () => {
+    const unbanned = new Bench();
+    takeBack(unbanned);
+    unbanned.keep(unbanned.policy.unban(lost.subject, unbanned.known([lost.subject]), AT));
+    expect(takeBack(unbanned)).toEqual([]);
+    const replaced = new Bench();
+    replaced.keep(replaced.policy.ban(lost.subject, new Map(), { at: AT, forMs: HOUR, reason: 'shorter' }));
+    expect(takeBack(replaced)).toEqual([]);
+    expect(takeBack(new Bench(), lost.until)).toEqual([]);
+    expect(takeBack(new Bench({}, { people: [lost.subject] }))).toEqual([]);
+  });
+
+  it('takes the place of a shorter one that lines have brought about since', () => {
+    const bench = new Bench();
+    bench.judge(probe(6));
+    expect(bench.of(lost.subject).ban?.until).toBeLessThan(lost.until);
+    takeBack(bench, AT + 10 * MINUTE);
+    expect(bench.of(lost.subject).ban?.until).toBe(lost.until);
   });
 });
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { UnavailableError, UsageError } from '../../src/domain/errors.js';
+import { DamagedError, UnavailableError, UsageError } from '../../src/domain/errors.js';
 import { openStore } from '../../src/store/open.js';
 import type { Store } from '../../src/store/store.js';
 
@@ -106,8 +106,8 @@ describe('an lmdb store', () => {
       sound.subarray(0, 12_288),
     ]) {
       await writeFile(data, damaged);
-      await expect(open(path)).rejects.toThrow(UnavailableError);
-      await expect(open(path)).rejects.toThrow(/data\.mdb is damaged; move it away/);
+      await expect(open(path)).rejects.toThrow(DamagedError);
+      await expect(open(path)).rejects.toThrow(/data\.mdb is damaged; restart blockd, which sets it aside/);
     }
     await writeFile(data, sound);
     expect(await (await open(path)).note('note 4')).toBe('x'.repeat(20_000));

@@ -1,7 +1,7 @@
 /** What can go wrong between blockd and Redis, with a real one. */
 import { execFileSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer, connect as dial, type Server, type Socket } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,6 +9,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { UnavailableError, UsageError } from '../../src/domain/errors.js';
 import { openStore } from '../../src/store/open.js';
 import { type Outcome, StaleProgressError, type Store } from '../../src/store/store.js';
+import { CuttingProxy } from '../support/cutting-proxy.js';
 import { type LabRedis, type RedisOptions, startRedis } from '../support/redis.js';
 import { changeOf, evidenceOf, progressOf, stateOf, T } from './samples.js';
 
@@ -49,53 +50,6 @@ function countOne(store: Store, commit: string, after: string | null): Promise<O
 
 async function offensesIn(store: Store): Promise<number> {
   return (await store.states(['203.0.113.1'])).get('203.0.113.1')?.offenses ?? 0;
-}
-
-/** Forwards to Redis; `cut` may break the connection when a commit passes, before or after Redis has answered. */
-class CuttingProxy {
-  cut: (() => 'request' | 'reply' | null) | null = null;
-  cuts = 0;
-  readonly #server: Server;
-
-  constructor(port: number) {
-    this.#server = createServer((client) => {
-      const redis = dial(port, '127.0.0.1');
-      const drop = () => {
-        client.destroy();
-        redis.destroy();
-      };
-      for (const socket of [client, redis]) socket.on('error', drop).on('close', drop);
-      this.#forward(client, redis, drop);
-    });
-  }
-
-  #forward(client: Socket, redis: Socket, drop: () => void): void {
-    let dropReply = false;
-    client.on('data', (data) => {
-      if (/\r\neval(sha)?\r\n/i.test(data.toString('latin1'))) {
-        const cut = this.cut?.() ?? null;
-        if (cut !== null) this.cuts++;
-        if (cut === 'request') return drop();
-        if (cut === 'reply') dropReply = true;
-      }
-      redis.write(data);
-    });
-    redis.on('data', (data) => {
-      if (dropReply) drop();
-      else client.write(data);
-    });
-  }
-
-  async listen(): Promise<string> {
-    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
-    const address = this.#server.address();
-    if (address === null || typeof address === 'string') throw new Error('no port');
-    return `redis://127.0.0.1:${address.port}`;
-  }
-
-  async close(): Promise<void> {
-    this.#server.close();
-  }
 }
 
 describe('a commit whose connection breaks', () => {

@@ -40,6 +40,7 @@ export function progressOf(commit: string, after: string | null, more: Partial<P
     carry: [],
     commit,
     after,
+    at: T,
     lastLineAt: T,
     ...more,
   };

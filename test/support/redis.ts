@@ -10,8 +10,14 @@ export interface LabRedis {
   readonly url: string;
   readonly port: number;
   readonly pid: number;
+  /** Where it keeps its data. */
+  readonly folder: string;
   /** Ends the server as it stands and starts it anew on the same port. */
   restart(): Promise<void>;
+  /** Ends the server as it stands. */
+  kill(): Promise<void>;
+  /** Starts it anew on the same port, with what its folder holds. */
+  start(): Promise<void>;
   signal(name: NodeJS.Signals): void;
   stop(): Promise<void>;
 }
@@ -51,8 +57,13 @@ export async function startRedis(options: RedisOptions = {}): Promise<LabRedis> 
     get pid() {
       return child.pid ?? 0;
     },
+    folder,
     restart: async () => {
       await end();
+      child = await start(args);
+    },
+    kill: end,
+    start: async () => {
       child = await start(args);
     },
     signal: (name) => {
@@ -79,7 +90,7 @@ async function start(args: readonly string[]): Promise<ChildProcess> {
   return child;
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();

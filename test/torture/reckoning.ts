@@ -82,6 +82,8 @@ async function countedInOneGo(lines: LogLines, set: readonly string[]): Promise<
     filter: Filter.compile(rules),
     policy: policyOf(set),
     progress: new Map(),
+    fallback: new Map(),
+    onEmptied: async () => undefined,
     onCommitted: () => undefined,
   });
   const { signal } = new AbortController();

@@ -1,0 +1,13 @@
+/** Passwords never reach a log, an answer, or an error. */
+
+/** The URL of a store, or what was meant to be one, safe to print. */
+export function maskPassword(url: string): string {
+  return url
+    .replace(/^((?:[a-z]+:\/+|(?![a-z]+:\/))[^:@]*):.*@/i, '$1:***@')
+    .replace(/(password=)[^&\s"']*/gi, '$1***');
+}
+
+/** The same for URLs that stand somewhere in a text. */
+export function maskPasswordsIn(text: string): string {
+  return text.replace(/(\/\/[^:@\s"']*:)[^\s"']*@/g, '$1***@').replace(/(password=)[^&\s"']*/gi, '$1***');
+}

@@ -1,0 +1,54 @@
+/** Looks whether an LMDB store can be read before it is opened, and sets aside one that can't. */
+import { spawnSync } from 'node:child_process';
+import { renameSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { reasonOf, UnavailableError } from '../domain/errors.js';
+import { DAMAGE, requireRoom } from './lmdb.js';
+
+const WALK = fileURLToPath(new URL('./lmdb-walk.js', import.meta.url));
+/** Reading 100 MB takes about a second. */
+const LONGEST_WALK_MS = 120_000;
+/** What a damaged page does to its reader. Other signals come from a person, or for want of memory. */
+const DEADLY = ['SIGSEGV', 'SIGBUS', 'SIGABRT', 'SIGILL', 'SIGFPE'];
+
+/**
+ * Call it with the daemon's lock held. Returns the sentence to log, or null when the store is sound or new.
+ * @throws UnavailableError when the damaged file can't be set aside, or the disk is full.
+ */
+export function mendLmdb(folder: string, now: number): string | null {
+  const data = join(folder, 'data.mdb');
+  if ((statSync(data, { throwIfNoEntry: false })?.size ?? 0) === 0) return null;
+  requireRoom(folder);
+  // Twice: nothing that passes by itself may cost the scores.
+  const why = damageIn(folder) === null ? null : damageIn(folder);
+  if (why === null) return null;
+  const aside = `${data}.damaged-${new Date(now).toISOString().replace(/[:.]/g, '-')}`;
+  try {
+    renameSync(data, aside);
+    rmSync(join(folder, 'lock.mdb'), { force: true });
+  } catch (error) {
+    throw new UnavailableError(`store lmdb:${folder} is damaged, and can't be set aside: ${reasonOf(error)}`, {
+      cause: error,
+    });
+  }
+  return `store lmdb:${folder} is damaged (${why}): set aside as ${aside}, and begun anew; scores and strikes start from nothing, bans in the access map stay in force until their end`;
+}
+
+function damageIn(folder: string): string | null {
+  const walk = spawnSync(process.execPath, [WALK, folder], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    timeout: LONGEST_WALK_MS,
+    killSignal: 'SIGKILL',
+    encoding: 'utf8',
+  });
+  const said = walk.stderr ?? '';
+  if (walk.signal !== null) {
+    return DEADLY.includes(walk.signal) && !/out of memory/i.test(said) ? `reading it ends by ${walk.signal}` : null;
+  }
+  const last = said.trim().split('\n').at(-1) ?? '';
+  return walk.status === DAMAGED_STATUS || (walk.status !== 0 && DAMAGE.test(said)) ? last : null;
+}
+
+/** Exit status of the walk for what it knows to be damage. */
+const DAMAGED_STATUS = 9;

@@ -1,0 +1,38 @@
+/**
+ * Reads everything that an LMDB store holds, as a process of its own: what is damaged may end it by a signal.
+ * `node lmdb-walk.js FOLDER`; says what is wrong on stderr, and exits 9
+ * for damage, else 1.
+ */
+import { type Database, open } from 'lmdb';
+import { DamagedError, reasonOf } from '../domain/errors.js';
+import { requireWhole, TABLES } from './lmdb.js';
+
+const [, , folder = ''] = process.argv;
+try {
+  requireWhole(folder);
+  const root = open({ path: folder, encoding: 'json', maxDbs: 16, noSubdir: false, readOnly: true });
+  const subjects: Database | undefined = root.openDB({ name: 'subjects', encoding: 'json' });
+  for (const name of TABLES) {
+    const table = root.openDB({ name, encoding: 'json' });
+    // A store that has just been made lacks them.
+    if (table === undefined) continue;
+    let count = 0;
+    for (const { key, value } of table.getRange()) {
+      count++;
+      // By its key each entry is found on another way, over the branches.
+      if (value === undefined || table.get(key) === undefined) throw new SyntaxError(`an entry of ${name} is lost`);
+      // The indexes name subjects that there are.
+      const subject = Array.isArray(key) ? key[1] : undefined;
+      if (subject !== undefined && subjects?.get(subject) === undefined) {
+        throw new SyntaxError(`${name} names a subject that is lost`);
+      }
+    }
+    // A damaged branch may end the walk early, without a word.
+    const { entryCount } = table.getStats() as { readonly entryCount: number };
+    if (count !== entryCount) throw new SyntaxError(`${name} holds ${count} of ${entryCount} entries`);
+  }
+  await root.close();
+} catch (error) {
+  process.stderr.write(`${reasonOf(error)}\n`);
+  process.exitCode = error instanceof DamagedError || error instanceof SyntaxError ? 9 : 1;
+}
