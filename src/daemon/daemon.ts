@@ -86,12 +86,14 @@ export class Daemon {
     const isNew = (await this.#store.note('half-lives')) === null;
     await this.#adoptHalfLives();
     this.#cursor = (await this.#store.changesSince(null)).cursor;
-    await this.#usePlan(this.#plan);
-    if (isNew) await this.#onEmptied();
-    const stopWatching = this.#store.watch(() => this.#inBackground(() => this.#onStoreChanged()));
-    const timer = setInterval(() => this.#housekeep(), HOUSEKEEPING_MS);
-    this.#loopDelay.start();
+    let stopWatching = async () => {};
+    let timer: NodeJS.Timeout | undefined;
     try {
+      await this.#usePlan(this.#plan);
+      if (isNew) await this.#onEmptied();
+      stopWatching = this.#store.watch(() => this.#inBackground(() => this.#onStoreChanged()));
+      timer = setInterval(() => this.#housekeep(), HOUSEKEEPING_MS);
+      this.#loopDelay.start();
       await this.#heartbeat(null);
       this.#announce();
       await this.#countLogs();

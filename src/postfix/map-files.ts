@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { BlockdError, reasonOf, UnavailableError } from '../domain/errors.js';
+import { BlockdError, reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
 
 /** Suffix of the file that postmap makes; measured with Postfix 3.7. */
 const SUFFIX: Readonly<Record<string, string>> = { hash: '.db', btree: '.db', lmdb: '.lmdb', cdb: '.cdb' };
@@ -53,13 +53,14 @@ export async function removeAsides(path: string): Promise<void> {
   });
 }
 
-/** Null when there is no such file. */
+/** Null when there is no such file. @throws UsageError for a directory, UnavailableError when it can't be read. */
 export async function textOf(file: string): Promise<string | null> {
   try {
     return await readFile(file, 'latin1');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    if (code === 'EISDIR') throw new UsageError(`the access map ${file} is a directory; name a file`, { cause: error });
     throw new UnavailableError(`can't read ${file} of the access map: ${reasonOf(error)}`, { cause: error });
   }
 }
