@@ -29,6 +29,9 @@ const SERVERS = [
   ['/usr/bin/redis-server', 'redis-server'],
   ['/usr/lib/systemd/systemd-journal-remote', 'systemd-journal-remote'],
   ['/usr/bin/flock', 'util-linux'],
+  ['/usr/sbin/pflogsumm', 'pflogsumm'],
+  ['/usr/bin/xz', 'xz-utils'],
+  ['/usr/bin/zstd', 'zstd'],
 ];
 
 const forTests = process.argv.includes('--for-tests');

@@ -112,6 +112,16 @@ function buildProgram(version: string, output: Output, finish: (code: ExitCode) 
     .option('--all', 'also the lines that no rule matches')
     .action(async (logs, options) => finish(await (await import('./test.js')).test(logs, options, context())));
 
+  command('report [logs...]', 'shows what the policy would have done with these logs, and whom it would have hurt', [
+    'blockctl report /var/log/mail.log*               (rotated and packed ones too; oldest first by itself)',
+    'blockctl report --since 7d --set score.threshold=3 /var/log/mail.log*',
+    'xz -dc mail.log.3.xz | blockctl report -',
+  ])
+    .option('--since <time>', 'only lines from then on: 24h (ago), 2026-11-25, "2026-11-25 14:30"')
+    .option('--until <time>', 'only lines before then')
+    .addHelpText('after', REPORT_NOTES)
+    .action(async (logs, options) => finish(await (await import('./report.js')).report(logs, options, context())));
+
   command('sync', 'publishes the access map from the store now', ['blockctl sync']).action(async () =>
     finish(await (await import('./sync.js')).sync(context())),
   );
@@ -136,6 +146,18 @@ Examples:
 
 Exit codes: 0 done, 1 the answer is no, 2 usage or config error,
             3 store or Postfix unavailable.`;
+
+const REPORT_NOTES = `
+Nothing is changed, and the daemon need not run. Lines go through the same rules and the same policy as in the daemon,
+on the log's own time; allow rules, mynetworks and "blockctl allow" are honoured.
+
+"stopped" are attempts that your server refused by a rule of its own while their client would have been banned since
+before its session began. Attempts at postscreen's door are never counted as stopped: it does not ask the map.
+
+The totals under "Mail" are counted as pflogsumm counts them. On purpose otherwise: every Postfix instance and service
+name counts (postfix-in/smtpd, postfix/relay/smtp); a queue id that Postfix gives out again is another message; a line
+"message repeated N times" counts N; text of a sender or a header that imitates a log line counts nothing. Rejects by
+milters and content filters in smtpd, which pflogsumm leaves out of "rejected", stand in a line of their own.`;
 
 function collect(value: string, before: readonly string[] = []): string[] {
   return [...before, value];
