@@ -30,6 +30,7 @@ const SERVERS = [
   ['/usr/lib/systemd/systemd-journal-remote', 'systemd-journal-remote'],
   ['/usr/bin/flock', 'util-linux'],
   ['/usr/sbin/pflogsumm', 'pflogsumm'],
+  ['/usr/bin/chromium', 'chromium'],
   ['/usr/bin/xz', 'xz-utils'],
   ['/usr/bin/zstd', 'zstd'],
 ];

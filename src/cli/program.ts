@@ -114,9 +114,11 @@ function buildProgram(version: string, output: Output, finish: (code: ExitCode) 
 
   command('report [logs...]', 'shows what the policy would have done with these logs, and whom it would have hurt', [
     'blockctl report /var/log/mail.log*               (rotated and packed ones too; oldest first by itself)',
+    'blockctl report --html report.html mail.log',
     'blockctl report --since 7d --set score.threshold=3 /var/log/mail.log*',
     'xz -dc mail.log.3.xz | blockctl report -',
   ])
+    .option('--html <file>', 'also writes a page with charts: one file, readable offline, on a phone and in print')
     .option('--since <time>', 'only lines from then on: 24h (ago), 2026-11-25, "2026-11-25 14:30"')
     .option('--until <time>', 'only lines before then')
     .addHelpText('after', REPORT_NOTES)

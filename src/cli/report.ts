@@ -1,7 +1,8 @@
 /** `blockctl report`: what a policy would have done with these logs, whom it would have stopped, and whose mail it would have cost. */
+import { writeFileSync } from 'node:fs';
 import { toPolicySettings } from '../config/load.js';
 import type { Config } from '../config/schema.js';
-import { type ExitCode, UnavailableError, UsageError } from '../domain/errors.js';
+import { type ExitCode, reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
 import { Filter } from '../filter/filter.js';
 import { loadRules, packagedFilters } from '../filter/load.js';
 import { Allowlist, type AllowRules } from '../policy/allowlist.js';
@@ -17,6 +18,7 @@ import { printReport } from './report-text.js';
 import { timeFrom } from './time.js';
 
 export interface ReportArguments {
+  readonly html?: string;
   readonly since?: string;
   readonly until?: string;
 }
@@ -25,8 +27,13 @@ export async function report(names: readonly string[], options: ReportArguments,
   const { output, globals } = context;
   if (names.length === 0) throw new UsageError('report wants a log, several of them, or - for standard input');
   const found = await replay(names, options, context);
+  if (options.html !== undefined) {
+    const { renderHtml } = await import('../report/html.js');
+    writePage(options.html, renderHtml(found));
+  }
   if (globals.json === true) await output.json(reportJson(found));
   else await printReport(found, output);
+  if (options.html !== undefined) output.notice(`the page is in ${options.html}`);
   return 0;
 }
 
@@ -92,4 +99,12 @@ async function allowRulesOf(context: Context): Promise<AllowRules> {
     await ask(new Desk(configOf(context.globals), { store, missing: true, note: null }, context.output));
   }
   return found[0] ?? { addresses: [], hostnames: [] };
+}
+
+export function writePage(path: string, page: string): void {
+  try {
+    writeFileSync(path, page);
+  } catch (error) {
+    throw new UsageError(`The page ${path} can't be written: ${reasonOf(error)}`, { cause: error });
+  }
 }

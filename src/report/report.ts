@@ -97,7 +97,8 @@ export interface Offender {
 export interface Curve {
   /** Offenses: when, and how many points. */
   readonly offenses: readonly { readonly at: number; readonly points: number }[];
-  readonly bans: readonly { readonly at: number; readonly until: number }[];
+  /** Its own, and those of the network around it. */
+  readonly bans: readonly { readonly at: number; readonly until: number; readonly ofNetwork: boolean }[];
 }
 
 export interface Timeline {
@@ -245,6 +246,8 @@ function offendersOf(findings: Findings): Offender[] {
     const last = terms.at(-1);
     if (first === undefined || last === undefined) return [];
     const known = misdeeds.get(subject);
+    const network = networkOf(subject);
+    const around = network === null ? [] : trial.termsOf(network);
     return [
       {
         subject,
@@ -257,7 +260,9 @@ function offendersOf(findings: Findings): Offender[] {
         strikes: last.ban.strikes,
         curve: {
           offenses: known?.at.map((at, i) => ({ at, points: known.points[i] ?? 0 })) ?? [],
-          bans: terms.map(({ at, endedAt }) => ({ at, until: endedAt })),
+          bans: [...terms, ...around]
+            .map((term) => ({ at: term.at, until: term.endedAt, ofNetwork: term.subject !== subject }))
+            .sort((a, b) => a.at - b.at),
         },
         lines: known?.lines ?? [],
       },

@@ -38,7 +38,7 @@ export function verdictOf(report: Report): ReportVerdict {
   const headline = `${hurt === 0 ? 'None' : number(hurt)} of ${number(accepted)} accepted messages would have been refused.`;
   if (losers > 0)
     sentences.unshift(
-      `They came from ${number(losers)} ${losers === 1 ? 'client' : 'clients'}; look at them below before you enforce.`,
+      `From ${number(losers)} ${losers === 1 ? 'client' : 'clients'}: look below at why, and allow who is wanted, before you enforce.`,
     );
   return { level: hurt === 0 ? 'good' : 'careful', headline, sentences };
 }
@@ -75,8 +75,8 @@ export function mailRows({ mail }: Report): readonly (readonly [string, string])
     [number(mail.rejectWarnings), 'reject warnings'],
     [number(mail.held), 'held'],
     [number(mail.discarded), `discarded (${mail.discardedPercent} %)`],
-    [bytes(mail.bytesReceived), 'received'],
-    [bytes(mail.bytesDelivered), 'delivered'],
+    [bytes(mail.bytesReceived), 'bytes received'],
+    [bytes(mail.bytesDelivered), 'bytes delivered'],
     [number(mail.senders), 'senders'],
     [number(mail.sendingDomains), 'sending hosts/domains'],
     [number(mail.recipients), 'recipients'],

@@ -1,4 +1,6 @@
 /** `blockctl report` as its users see it. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { Progress } from '../../src/cli/progress.js';
 import { Traffic } from '../../src/demo/traffic.js';
@@ -187,7 +189,24 @@ test('into a pipe no bar is written', async () => {
   expect(stderr).toBe('');
 });
 
+test('--html writes a page beside the answer', async () => {
+  const page = join(bench.dir, 'report.html');
+  const { code, stdout, stderr } = await bench.run('--json', 'report', '--html', page, log);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: `blockctl: the page is in ${page}\n` });
+  expect(JSON.parse(stdout)).toMatchObject({ lines: 8_000 });
+  expect(readFileSync(page, 'utf8')).toMatch(/^<!doctype html>[\s\S]*<\/html>\n$/);
+  const denied = await bench.run('report', '--html', '/no/such/folder/x.html', log);
+  expect(denied.code).toBe(2);
+  expect(denied.stderr).toMatch(/The page \/no\/such\/folder\/x\.html can't be written: no such file/);
+});
+
 test('help tells where the totals differ from pflogsumm, with examples', async () => {
   const { stdout } = await bench.run('report', '--help');
-  for (const words of ['as pflogsumm counts them', 'postfix-in/smtpd', 'postscreen']) expect(stdout).toContain(words);
+  for (const words of [
+    'as pflogsumm counts them',
+    'blockctl report --html report.html',
+    'postfix-in/smtpd',
+    'postscreen',
+  ])
+    expect(stdout).toContain(words);
 });
