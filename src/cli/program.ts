@@ -124,6 +124,16 @@ function buildProgram(version: string, output: Output, finish: (code: ExitCode) 
     .addHelpText('after', REPORT_NOTES)
     .action(async (logs, options) => finish(await (await import('./report.js')).report(logs, options, context())));
 
+  command('tune [logs...]', 'tries many policies on the same logs: what each stops, and what wanted mail it costs', [
+    'blockctl tune /var/log/mail.log*',
+    'blockctl tune --html tune.html --since 14d /var/log/mail.log*',
+  ])
+    .option('--all', 'all policies, not only those that no other beats')
+    .option('--html <file>', 'also writes the page of "report" with a picture of the trade')
+    .option('--since <time>', 'only lines from then on: 24h (ago), 2026-11-25, "2026-11-25 14:30"')
+    .option('--until <time>', 'only lines before then')
+    .action(async (logs, options) => finish(await (await import('./tune.js')).tune(logs, options, context())));
+
   command('sync', 'publishes the access map from the store now', ['blockctl sync']).action(async () =>
     finish(await (await import('./sync.js')).sync(context())),
   );

@@ -80,7 +80,7 @@ export function rounded(value: number): number {
 }
 
 /** Round numbers from 0 to at least `most`. */
-function ticksUpTo(most: number): number[] {
+export function ticksUpTo(most: number): number[] {
   const rough = Math.max(1, most) / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = Math.max(1, ([1, 2, 5, 10].find((factor) => factor * power >= rough) ?? 10) * power);

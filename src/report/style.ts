@@ -56,7 +56,7 @@ details{margin-top:3px}summary{cursor:pointer;color:var(--soft);font-size:.86rem
 .totals dt{color:var(--soft);order:0}.totals dd{margin:0;order:1;font-weight:560;white-space:nowrap}
 .empty{color:var(--soft);margin:0}
 pre.config{margin:12px 0 0;padding:14px 16px;background:var(--paper);border-radius:10px;font:13px/1.6 var(--mono);overflow-x:auto}
-.dot{fill:var(--soft);opacity:.42}.dot.current{fill:var(--banned);opacity:1}.dot.best{fill:var(--stopped);opacity:1}.mark{fill:var(--ink);font-size:12px;font-weight:600}
+.dot{fill:var(--soft);opacity:.42}.dot.hurt{fill:var(--bad)}.dot.current{fill:var(--banned);opacity:1}.dot.best{fill:var(--stopped);opacity:1}.dot.current,.dot.best{stroke:var(--card);stroke-width:2.5}.mark{paint-order:stroke;stroke:var(--card);stroke-width:4px;fill:var(--ink);font-size:12px;font-weight:600}
 footer{color:var(--soft);font-size:.86rem;padding:6px 4px}
 @media (max-width:760px){main{padding:20px 12px 40px}.figures{grid-template-columns:1fr 1fr;gap:10px}.figures dd{font-size:1.45rem}.figures div{padding:12px 14px 10px}
 section{padding:18px 16px}.verdict{padding:20px 18px 18px}svg.wide{display:none}svg.narrow{display:block}.spare{display:none}td.wide{min-width:70px}th,td{padding:7px 5px}.who code{white-space:nowrap;font-size:.82em}td.who{max-width:46vw}#collateral tr{display:grid;grid-template-columns:1fr 5em 4.6em;column-gap:8px;border-bottom:1px solid var(--line);padding:6px 0}#collateral td{border:0;padding:2px 0}#collateral td:last-child{grid-column:1/-1}#collateral th{border:0;padding:2px 0}}

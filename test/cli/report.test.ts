@@ -210,3 +210,44 @@ test('help tells where the totals differ from pflogsumm, with examples', async (
   ])
     expect(stdout).toContain(words);
 });
+
+describe('blockctl tune', () => {
+  const scribe = new Scribe(DAY);
+  for (let visit = 0; visit < 6; visit++) {
+    scribe.wait(300_000).visit('unknown[203.0.113.9]', (act) => {
+      for (let i = 0; i < 4; i++) act.reject();
+    });
+  }
+  const small = bench.file('small.log', `${scribe.lines.join('\n')}\n`);
+
+  test('prints the trade, marks the policy in force and the best one, and lines to paste', async () => {
+    const { code, stdout } = await bench.run('tune', small);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(
+      /^60 policies over 36 lines; .*\n\nTHRESHOLD {2}HALF-LIFE {2}FIRST BAN +STOPPED {2}WANTED MAIL REFUSED {2}BANNED AT ONCE/,
+    );
+    expect(stdout).toMatch(/\n +5 {2}6 h .*in force\n/);
+    expect(stdout).toMatch(/ best\n/);
+    expect(stdout).toMatch(/\[score\]\nthreshold = \d+\nhalf_life = "\w+"\n\n\[ban\]\nfirst = "\w+"\n$/);
+  });
+
+  test('gives all of them as JSON', async () => {
+    const { policies } = (await bench.json('tune', small)) as { policies: Record<string, unknown>[] };
+    expect(policies).toHaveLength(60);
+    expect(policies.find(({ current }) => current === true)).toMatchObject({
+      threshold: 5,
+      halfLife: '6h',
+      firstBan: '1h',
+      rejects: 24,
+      hurt: 0,
+      stopped: expect.any(Number),
+      bannedAtOnce: 1,
+    });
+  });
+
+  test('--html puts the picture into the page of the report', async () => {
+    const page = join(bench.dir, 'tune.html');
+    await bench.run('tune', '--html', page, small);
+    expect(readFileSync(page, 'utf8')).toMatch(/<section id="tune">[\s\S]*<circle class="dot best"/);
+  });
+});

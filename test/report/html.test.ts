@@ -89,7 +89,9 @@ test('hostile text is shown as text: nothing runs, nothing is asked for', async 
   const handlers = await page
     .locator('*')
     .evaluateAll((all) =>
-      all.flatMap((element) => element.getAttributeNames().filter((name: string) => /^on|^(?:xlink:)?href$|^src/.test(name))),
+      all.flatMap((element) =>
+        element.getAttributeNames().filter((name: string) => /^on|^(?:xlink:)?href$|^src/.test(name)),
+      ),
     );
   expect({ handlers, requests, said }).toEqual({ handlers: [], requests: [], said: [] });
   expect(text).not.toContain('x'.repeat(500));
