@@ -8,8 +8,8 @@ import { Readable } from 'node:stream';
 import zlib from 'node:zlib';
 import { reasonOf, UsageError } from '../domain/errors.js';
 import { LineClock } from '../filter/clock.js';
-import { LineHeader } from '../filter/header.js';
-import { LineCutter } from '../source/lines.js';
+import { TextHeader } from './header.js';
+import { wholeLines } from './whole-lines.js';
 
 export interface ReportLog {
   /** As the person named it; `-` is standard input. */
@@ -20,7 +20,7 @@ export interface ReportLog {
   readonly bytesRead: number;
   /** Reference for time stamps without a year, milliseconds. */
   readonly writtenAt: number;
-  /** Whole lines, each ended by a newline, bytes as latin-1, about 64 KiB at a time. */
+  /** Whole lines, each ended by a newline, bytes as latin-1, some hundred KiB at a time. */
   texts(): AsyncIterable<string>;
 }
 
@@ -38,7 +38,7 @@ export async function openLogs(names: readonly string[]): Promise<ReportLog[]> {
 /** Instant of the first line that has one; infinite for none. */
 function firstStamp(text: string, writtenAt: number): number {
   const clock = new LineClock(writtenAt);
-  const header = new LineHeader();
+  const header = new TextHeader();
   for (const line of text.split('\n', 1_000)) {
     if (!header.read(line, 0, line.length)) continue;
     const at = clock.parse(line, header.stampStart, header.stampEnd);
@@ -57,22 +57,12 @@ abstract class Input implements ReportLog {
   abstract firstText(): Promise<string>;
 
   protected async *read(stream: Readable): AsyncGenerator<string> {
-    const cutter = new LineCutter();
     try {
-      for await (const block of unpacked(this.name, this.#counted(stream))) {
-        for (let at = 0; at < block.length; ) {
-          const count = block.copy(cutter.room, 0, at);
-          at += count;
-          const lines = cutter.add(count);
-          if (lines !== null && lines.text !== '') yield lines.text;
-        }
-      }
+      yield* wholeLines(unpacked(this.name, this.#counted(stream)));
     } catch (error) {
       if (error instanceof UsageError) throw error;
       throw new UsageError(`The log ${this.name} can't be read to its end: ${reasonOf(error)}`, { cause: error });
     }
-    const last = cutter.finish();
-    if (last !== null) yield last.text;
   }
 
   async *#counted(stream: Readable): AsyncGenerator<Buffer> {

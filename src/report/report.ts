@@ -151,6 +151,7 @@ export async function makeReport(logs: readonly ReportLog[], options: ReportOpti
 
 const TOP_NETWORKS = 15;
 const TOP_OFFENDERS = 12;
+const CURVE_OFFENSES = 200;
 
 function reportOf(logs: readonly string[], replay: Replay, findings: Findings): Report {
   const { trial } = findings;
@@ -259,7 +260,7 @@ function offendersOf(findings: Findings): Offender[] {
         lastUntil: last.endedAt,
         strikes: last.ban.strikes,
         curve: {
-          offenses: known?.at.map((at, i) => ({ at, points: known.points[i] ?? 0 })) ?? [],
+          offenses: known?.at.map((at, i) => ({ at, points: known.points[i] ?? 0 })).slice(-CURVE_OFFENSES) ?? [],
           bans: [...terms, ...around]
             .map((term) => ({ at: term.at, until: term.endedAt, ofNetwork: term.subject !== subject }))
             .sort((a, b) => a.at - b.at),
