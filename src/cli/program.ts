@@ -117,6 +117,7 @@ function buildProgram(version: string, output: Output, finish: (code: ExitCode) 
     'blockctl report --html report.html mail.log',
     'blockctl report --since 7d --set score.threshold=3 /var/log/mail.log*',
     'xz -dc mail.log.3.xz | blockctl report -',
+    'blockctl report --since 24h                      (no log: what blockd itself has counted)',
   ])
     .option('--html <file>', 'also writes a page with charts: one file, readable offline, on a phone and in print')
     .option('--since <time>', 'only lines from then on: 24h (ago), 2026-11-25, "2026-11-25 14:30"')
@@ -160,7 +161,12 @@ Exit codes: 0 done, 1 the answer is no, 2 usage or config error,
             3 store or Postfix unavailable.`;
 
 const REPORT_NOTES = `
-Nothing is changed, and the daemon need not run. Lines go through the same rules and the same policy as in the daemon,
+Without a log it tells what the daemon of this host has counted from live events, by the hour, in any mode: rejects by
+rule, what bans stopped or would have, and the accepted mail that they would have cost. It has no totals of the mail, and
+rejects that no rule sees, such as greylisting, are not in it. An attempt or a message within ten seconds of a ban's
+begin is taken as of a session that was open before.
+
+With logs, nothing is changed, and the daemon need not run. Lines go through the same rules and the same policy as in the daemon,
 on the log's own time; allow rules, mynetworks and "blockctl allow" are honoured.
 
 "stopped" are attempts that your server refused by a rule of its own while their client would have been banned since

@@ -27,9 +27,9 @@ export function reportJson(report: Report) {
     })),
     offenders: report.offenders.map(({ curve, firstAt, lastUntil, strikes, lines: evidence, ...row }) => ({
       ...row,
-      firstAt: iso(firstAt),
-      lastUntil: iso(lastUntil),
-      strikes: rounded(strikes),
+      firstAt: time(firstAt),
+      lastUntil: time(lastUntil),
+      strikes: strikes === null ? null : rounded(strikes),
       offenses: curve.offenses.length,
       lines: evidence.map(readable),
     })),

@@ -3,7 +3,7 @@ import { formatDuration } from '../domain/duration.js';
 import type { Counted } from '../report/counter.js';
 import type { ReasonRow } from '../report/rejects.js';
 import type { CollateralRow, Offender, Report } from '../report/report.js';
-import { lengthWords, mailRows, number, percent, verdictOf } from '../report/words.js';
+import { lengthWords, linesWords, mailRows, number, percent, sourceWords, verdictOf } from '../report/words.js';
 import { localTime, plural, rounded } from './format.js';
 import { readable } from './logtext.js';
 import type { Output } from './output.js';
@@ -25,11 +25,12 @@ export async function printReport(report: Report, output: Output): Promise<void>
   await unmatched(report, output);
 }
 
-function headOf({ logs, lines, from, to }: Report): string {
-  const names = logs.length > 3 ? `${plural(logs.length, 'log')}, ${logs[0]} to ${logs.at(-1)}` : logs.join(', ');
+function headOf(report: Report): string {
+  const { from, to } = report;
   const time =
-    from === null || to === null ? '' : `; ${localTime(from)} to ${localTime(to)} (${formatDuration(to - from)})`;
-  return safe(`${names}: ${number(lines)} ${lines === 1 ? 'line' : 'lines'}${time}`);
+    from === null || to === null ? '' : `${localTime(from)} to ${localTime(to)} (${formatDuration(to - from)})`;
+  const parts = [linesWords(report), time].filter((part) => part !== '').join('; ');
+  return safe(`${sourceWords(report, 3)}${parts === '' ? '' : `: ${parts}`}`);
 }
 
 async function title(output: Output, text: string): Promise<void> {
@@ -44,8 +45,9 @@ async function verdict(report: Report, output: Output): Promise<void> {
 }
 
 async function mail(report: Report, output: Output): Promise<void> {
+  if (report.mail === null) return;
   await title(output, 'Mail');
-  for (const [count, what] of mailRows(report)) await output.line(`${count.padStart(11)}  ${what}`);
+  for (const [count, what] of mailRows(report.mail)) await output.line(`${count.padStart(11)}  ${what}`);
 }
 
 async function reasons(report: Report, output: Output): Promise<void> {
@@ -96,7 +98,12 @@ async function policy(report: Report, output: Output): Promise<void> {
     { title: 'HOST', text: ({ host }) => host ?? '-', least: 12, spare: 1 },
     { title: 'BANS', text: ({ bans }) => number(bans), right: true },
     { title: 'STOPPED', text: ({ stopped }) => number(stopped), right: true },
-    { title: 'STRIKES', text: ({ strikes }) => String(rounded(Math.round(strikes * 10) / 10)), right: true, spare: 2 },
+    {
+      title: 'STRIKES',
+      text: ({ strikes }) => (strikes === null ? '-' : String(rounded(Math.round(strikes * 10) / 10))),
+      right: true,
+      spare: 2,
+    },
     { title: 'REASON', text: ({ reason }) => reason, least: 16 },
   ];
   await output.print(table(output.look, columns, offenders));

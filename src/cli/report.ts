@@ -7,8 +7,9 @@ import { Filter } from '../filter/filter.js';
 import { loadRules, packagedFilters } from '../filter/load.js';
 import { Allowlist, type AllowRules } from '../policy/allowlist.js';
 import { Policy, type PolicySettings } from '../policy/policy.js';
+import { historyReport, readHours } from '../report/history.js';
 import { openLogs } from '../report/logs.js';
-import { makeReport, type Report } from '../report/report.js';
+import { type LogReport, makeReport, type Report } from '../report/report.js';
 import type { Trial } from '../report/trial.js';
 import { MemoryStore } from '../store/memory.js';
 import { atDesk, type Context, configOf, Desk } from './desk.js';
@@ -25,8 +26,7 @@ export interface ReportArguments {
 
 export async function report(names: readonly string[], options: ReportArguments, context: Context): Promise<ExitCode> {
   const { output, globals } = context;
-  if (names.length === 0) throw new UsageError('report wants a log, several of them, or - for standard input');
-  const found = await replay(names, options, context);
+  const found = names.length === 0 ? await history(options, context) : await replay(names, options, context);
   if (options.html !== undefined) {
     const { renderHtml } = await import('../report/html.js');
     writePage(options.html, renderHtml(found));
@@ -37,13 +37,34 @@ export async function report(names: readonly string[], options: ReportArguments,
   return 0;
 }
 
+/** What the daemon of this host counted itself, since yesterday unless told. */
+async function history(options: ReportArguments, context: Context): Promise<Report> {
+  const now = Date.now();
+  const { since = now - DAY_MS, until = now } = rangeOf(options);
+  let found: Report | null = null;
+  await atDesk(context, { create: false }, async (desk) => {
+    const hours = await readHours(desk.store, desk.config.store.host, since, until);
+    if (hours.length === 0) {
+      throw new UsageError(
+        `blockd has counted nothing on ${desk.config.store.host} in that time: name a log to report on, such as /var/log/mail.log, or a longer time (--since 7d)`,
+      );
+    }
+    found = historyReport(hours, toPolicySettings(desk.config), desk.now);
+    return 0;
+  });
+  if (found === null) throw new Error('a report was asked for and none was made');
+  return found;
+}
+
+const DAY_MS = 86_400_000;
+
 /** Reads the logs; `trialsFor` names other policies that go by them at the same time. */
 export async function replay(
   names: readonly string[],
   options: Pick<ReportArguments, 'since' | 'until'>,
   context: Context,
   trialsFor: (settings: PolicySettings, allowlist: Allowlist) => readonly Trial[] = () => [],
-): Promise<Report> {
+): Promise<LogReport> {
   const { output } = context;
   const { config } = configOf(context.globals);
   const range = rangeOf(options);

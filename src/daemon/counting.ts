@@ -12,6 +12,7 @@ import type { Policy } from '../policy/policy.js';
 import { Sessions, type SessionsCarry } from '../policy/session.js';
 import type { Chunk } from '../source/source.js';
 import type { Outcome, Progress, Store } from '../store/store.js';
+import type { History } from './history.js';
 import type { Logger } from './log.js';
 
 /** A commit costs about as much as it syncs to disk, so that a backlog is taken in large ones. */
@@ -27,6 +28,9 @@ export interface CountingOptions {
   readonly logger: Logger;
   readonly filter: Filter;
   readonly policy: Policy;
+  readonly history: History;
+  /** Are banned clients really refused? */
+  readonly enforced: boolean;
   /** Progress as stored, by log. */
   readonly progress: ReadonlyMap<string, Progress>;
   readonly onCommitted: (outcome: Outcome, events: readonly LogEvent[]) => void;
@@ -55,6 +59,8 @@ export class Counting {
   readonly #logger: Logger;
   readonly #onCommitted: CountingOptions['onCommitted'];
   readonly #stored: ReadonlyMap<string, Progress>;
+  readonly #history: History;
+  readonly #enforced: boolean;
   readonly #logs = new Map<string, LogState>();
   #filter: Filter;
   #policy: Policy;
@@ -71,6 +77,8 @@ export class Counting {
     this.#filter = options.filter;
     this.#policy = options.policy;
     this.#stored = options.progress;
+    this.#history = options.history;
+    this.#enforced = options.enforced;
     this.#onCommitted = options.onCommitted;
   }
 
@@ -112,11 +120,17 @@ export class Counting {
       const { events, progress, at } = this.#batch;
       const policy = this.#policy;
       const subjects = policy.subjectsOf(events);
-      const outcome = await this.#untilStored(
-        () => this.#store.commit(subjects, (states) => ({ ...policy.judge(events, states, at), progress })),
-        signal,
-      );
+      const outcome = await this.#untilStored(async () => {
+        await this.#history.prepare(events, at);
+        return this.#store.commit(subjects, (states) => {
+          const before = new Map(states);
+          const verdict = policy.judge(events, states, at);
+          const notes = this.#history.notes({ events, before, verdict, policy, enforced: this.#enforced });
+          return { ...verdict, progress, notes };
+        });
+      }, signal);
       if (outcome === null) return false;
+      this.#history.adopt(outcome.notes, outcome.changes);
       for (const one of progress) this.#log(one.log).progress = one;
       this.#committedAt = at;
       this.#onCommitted(outcome, events);

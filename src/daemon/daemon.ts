@@ -16,6 +16,7 @@ import type { Source } from '../source/source.js';
 import { type DaemonCounters, type DaemonNote, daemonNoteName, HEARTBEAT_MS } from '../store/daemon-note.js';
 import { type Outcome, StaleProgressError, type Store } from '../store/store.js';
 import { Counting } from './counting.js';
+import { History } from './history.js';
 import type { Logger } from './log.js';
 import type { Plan } from './plan.js';
 import { Publisher } from './publisher.js';
@@ -45,6 +46,7 @@ export class Daemon {
   #plan: Plan;
   #policy: Policy;
   #counting: Counting | null = null;
+  #history: History | null = null;
   #publisher: Publisher | null = null;
   #source: Source | null = null;
   #cursor: string | null = null;
@@ -134,12 +136,16 @@ export class Daemon {
   async #freshCounting() {
     const { config, filter } = this.#plan;
     const stored = await this.#store.progress(config.store.host);
+    const history = new History(this.#store, config.store.host);
+    this.#history = history;
     const counting = new Counting({
       store: this.#store,
       host: config.store.host,
       logger: this.#logger,
       filter,
       policy: this.#policy,
+      history,
+      enforced: config.mode === 'enforce',
       progress: stored,
       onCommitted: (outcome, events) => this.#onCommitted(outcome, events),
     });
@@ -285,6 +291,7 @@ export class Daemon {
       now,
       keepMs,
     );
+    await this.#history?.prune(now - keepMs);
     if (forgotten > 0)
       this.#logger.info(
         { event: 'pruned', forgotten },

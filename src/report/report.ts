@@ -16,11 +16,12 @@ import { stepsOf, type Term, type Trial } from './trial.js';
 export interface Report {
   /** Names of the logs read, in the order of their first lines; empty for the daemon's own history. */
   readonly logs: readonly string[];
-  readonly lines: number;
+  /** Null for the daemon's own history, which knows only of lines that rules match. */
+  readonly lines: number | null;
   /** First and last time stamp, milliseconds; null when no line has one. */
   readonly from: number | null;
   readonly to: number | null;
-  readonly mail: MailTotals;
+  readonly mail: MailTotals | null;
   readonly reasons: readonly ReasonRow[];
   readonly networks: readonly NetworkRow[];
   readonly settings: PolicySettings;
@@ -32,6 +33,12 @@ export interface Report {
   readonly timeline: Timeline;
   readonly shadow: { readonly wouldRefuse: number; readonly losses: readonly ShadowLoss[] };
   readonly unmatched: { readonly count: number; readonly shapes: readonly Shape[] };
+}
+
+/** Of logs, which tell more. */
+export interface LogReport extends Report {
+  readonly lines: number;
+  readonly mail: MailTotals;
 }
 
 export interface NetworkRow {
@@ -66,10 +73,11 @@ export interface CollateralRow {
   readonly host: string | null;
   /** Messages accepted from it in all. */
   readonly accepted: number;
-  readonly before: number;
+  /** Before its first ban; null where that is not known. */
+  readonly before: number | null;
   /** Of them, those while it would have been banned. */
   readonly refused: number;
-  readonly after: number;
+  readonly after: number | null;
   readonly loggedIn: boolean;
   readonly bans: number;
   /** Why it is never banned, or null. */
@@ -86,9 +94,9 @@ export interface Offender {
   readonly reason: string;
   readonly bans: number;
   readonly stopped: number;
-  readonly firstAt: number;
-  readonly lastUntil: number;
-  readonly strikes: number;
+  readonly firstAt: number | null;
+  readonly lastUntil: number | null;
+  readonly strikes: number | null;
   /** Its score over time: a decaying sum, spent by each ban. */
   readonly curve: Curve;
   readonly lines: readonly string[];
@@ -127,7 +135,7 @@ export interface ReportOptions {
 }
 
 /** Reads all `logs`. @throws UsageError when one can't be read to its end. */
-export async function makeReport(logs: readonly ReportLog[], options: ReportOptions): Promise<Report> {
+export async function makeReport(logs: readonly ReportLog[], options: ReportOptions): Promise<LogReport> {
   const { filter, policy, since, until, onProgress, trials = [] } = options;
   const findings = new Findings(policy);
   const replay = new Replay({
@@ -153,7 +161,7 @@ const TOP_NETWORKS = 15;
 const TOP_OFFENDERS = 12;
 const CURVE_OFFENSES = 200;
 
-function reportOf(logs: readonly string[], replay: Replay, findings: Findings): Report {
+function reportOf(logs: readonly string[], replay: Replay, findings: Findings): LogReport {
   const { trial } = findings;
   const from = Number.isFinite(replay.fromAt) ? replay.fromAt : null;
   const to = Number.isFinite(replay.toAt) ? replay.toAt : null;
@@ -185,7 +193,6 @@ function networksOf(replay: Replay, findings: Findings): NetworkRow[] {
 
 export function outcomeOf(trial: Trial, to: number | null): PolicyOutcome {
   const { terms, termsBySubject } = trial;
-  const lengths = terms.map(({ ban }) => ban.until - ban.since).sort((a, b) => a - b);
   return {
     bans: terms.length,
     subjects: termsBySubject.size,
@@ -195,6 +202,14 @@ export function outcomeOf(trial: Trial, to: number | null): PolicyOutcome {
     bannedAtOnce: trial.mostAtOnce(),
     bannedAtEnd: to === null ? 0 : terms.filter(({ at, endedAt }) => at <= to && endedAt > to).length,
     repeatOffenders: [...termsBySubject.values()].filter((bans) => bans.length > 1).length,
+    ...lengthsOf(terms.map(({ ban }) => ban.until - ban.since)),
+  };
+}
+
+/** How bans of these lengths spread. */
+export function lengthsOf(all: readonly number[]): Pick<PolicyOutcome, 'medianBanMs' | 'longestBanMs' | 'lengths'> {
+  const lengths = [...all].sort((a, b) => a - b);
+  return {
     medianBanMs: lengths[Math.floor(lengths.length / 2)] ?? 0,
     longestBanMs: lengths.at(-1) ?? 0,
     lengths: LENGTHS_MS.map((uptoMs, i) => ({

@@ -6,7 +6,7 @@ import { attemptsPicture, bannedPicture, scorePicture, stampOf } from './picture
 import type { ReasonRow } from './rejects.js';
 import type { CollateralRow, NetworkRow, Offender, Report } from './report.js';
 import type { Shape } from './shapes.js';
-import { lengthWords, mailRows, number, percent, verdictOf } from './words.js';
+import { lengthWords, linesWords, mailRows, number, percent, sourceWords, verdictOf } from './words.js';
 
 const REASONS_SHOWN = 15;
 const COLLATERAL_SHOWN = 50;
@@ -14,13 +14,13 @@ const LOSSES_SHOWN = 20;
 const OFFENDERS_SHOWN = 9;
 
 export function head(report: Report): Markup {
-  const { logs, lines, from, to } = report;
+  const { from, to } = report;
   const { level, headline, sentences } = verdictOf(report);
   const tag = level === 'good' ? 'Safe to enforce' : level === 'careful' ? 'Look before you enforce' : 'Nothing to do';
-  const names = logs.length > 4 ? `${logs.length} logs, ${logs[0]} to ${logs.at(-1)}` : logs.join(', ');
+  const lines = linesWords(report);
   const time =
     from === null || to === null ? '' : ` · ${stampOf(from)} to ${stampOf(to)} (${formatDuration(to - from)})`;
-  return markup`<header><p><span class="brand">blockd report</span> · ${logText(names)} · ${number(lines)} lines${time}</p></header>
+  return markup`<header><p><span class="brand">blockd report</span> · ${logText(sourceWords(report, 4))}${lines === '' ? '' : ` · ${lines}`}${time}</p></header>
 <div class="verdict ${level}"><span class="tag">${tag}</span><h1>${headline}</h1>${sentences.map((sentence) => markup`<p>${sentence}</p>`)}</div>`;
 }
 
@@ -114,19 +114,22 @@ export function offenders(report: Report): Markup {
   const card = (offender: Offender) => {
     const { subject, host, reason, bans, stopped, curve } = offender;
     const picture =
-      curve.offenses.length === 0
-        ? markup`<p class="lead">A network scores nothing itself: it is banned while many of its addresses are.</p>`
-        : scorePicture(offender, report);
+      curve.bans.length === 0
+        ? null
+        : curve.offenses.length === 0
+          ? markup`<p class="lead">A network scores nothing itself: it is banned while many of its addresses are.</p>`
+          : scorePicture(offender, report);
     return markup`<figure><figcaption><code>${subject}</code><span class="chip">${number(stopped)} stopped</span></figcaption>
 <p class="sub">${host === null ? '' : `${host} · `}${reason} · ${number(bans)} ${bans === 1 ? 'ban' : 'bans'}</p>${picture}${evidence('Last lines that scored', offender.lines)}</figure>`;
   };
-  return markup`<section><h2>Scores of the worst</h2>
-<p class="lead">Every offense adds points, points decay, and a ban spends them. Shaded: banned, lighter with its network. Dashed: the threshold.</p>
+  return markup`<section><h2>${report.mail === null ? 'The worst' : 'Scores of the worst'}</h2>
+${report.mail === null ? null : markup`<p class="lead">Every offense adds points, points decay, and a ban spends them. Shaded: banned, lighter with its network. Dashed: the threshold.</p>`}
 <div class="curves">${report.offenders.slice(0, OFFENDERS_SHOWN).map(card)}</div></section>`;
 }
 
 export function mail(report: Report): Markup {
-  const rows = mailRows(report).map(([count, what]) => markup`<div><dt>${what}</dt><dd>${count}</dd></div>`);
+  if (report.mail === null) return none();
+  const rows = mailRows(report.mail).map(([count, what]) => markup`<div><dt>${what}</dt><dd>${count}</dd></div>`);
   return markup`<section><h2>Mail</h2><p class="lead">Counted as pflogsumm counts.</p><dl class="totals">${rows}</dl></section>`;
 }
 

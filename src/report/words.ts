@@ -1,5 +1,6 @@
 /** What the report's figures come to, in plain sentences: the same on a terminal, on the page and in the mail. */
 import { formatDuration } from '../domain/duration.js';
+import type { MailTotals } from './mail.js';
 import type { Report } from './report.js';
 
 export interface ReportVerdict {
@@ -43,8 +44,9 @@ export function verdictOf(report: Report): ReportVerdict {
   return { level: hurt === 0 ? 'good' : 'careful', headline, sentences };
 }
 
-/** `12,345` */
-export function number(value: number): string {
+/** `12,345`; a dash for what is not known. */
+export function number(value: number | null): string {
+  if (value === null) return '-';
   return String(Math.round(value)).replace(/\B(?=(?:\d{3})+$)/g, ',');
 }
 
@@ -64,7 +66,7 @@ export function bytes(count: number): string {
 }
 
 /** The totals in pflogsumm's words and order. */
-export function mailRows({ mail }: Report): readonly (readonly [string, string])[] {
+export function mailRows(mail: MailTotals): readonly (readonly [string, string])[] {
   const rows: [string, string][] = [
     [number(mail.received), 'received'],
     [number(mail.delivered), 'delivered'],
@@ -88,4 +90,14 @@ export function mailRows({ mail }: Report): readonly (readonly [string, string])
 
 export function lengthWords(uptoMs: number): string {
   return `up to ${formatDuration(Math.floor(uptoMs / 60_000) * 60_000)}`;
+}
+
+/** What was read, for the head of a report. */
+export function sourceWords({ logs }: Report, most: number): string {
+  if (logs.length === 0) return 'what blockd itself counted';
+  return logs.length > most ? `${logs.length} logs, ${logs[0]} to ${logs.at(-1)}` : logs.join(', ');
+}
+
+export function linesWords({ lines }: Report): string {
+  return lines === null ? '' : `${number(lines)} ${lines === 1 ? 'line' : 'lines'}`;
 }

@@ -9,7 +9,7 @@ import { loadRules, packagedFilters } from '../../src/filter/load.js';
 import { Allowlist, type AllowRule } from '../../src/policy/allowlist.js';
 import { Policy, type PolicySettings } from '../../src/policy/policy.js';
 import { openLogs } from '../../src/report/logs.js';
-import { makeReport, type Report } from '../../src/report/report.js';
+import { type LogReport, makeReport } from '../../src/report/report.js';
 import type { Trial } from '../../src/report/trial.js';
 
 export const FILTER = Filter.compile(loadRules(packagedFilters(), null));
@@ -36,7 +36,7 @@ export class Folder {
     return file;
   }
 
-  async report(lines: readonly string[], wish: Wish = {}): Promise<Report> {
+  async report(lines: readonly string[], wish: Wish = {}): Promise<LogReport> {
     return reportOn([this.log('mail.log', Buffer.from(lines.map((line) => `${line}\n`).join(''), 'latin1'))], wish);
   }
 
@@ -52,7 +52,7 @@ export function policyOf({ settings = {}, addresses = [], hostnames = [] }: Wish
   );
 }
 
-export async function reportOn(files: readonly string[], wish: Wish = {}): Promise<Report> {
+export async function reportOn(files: readonly string[], wish: Wish = {}): Promise<LogReport> {
   const { since, until, trials } = wish;
   return makeReport(await openLogs(files), {
     filter: FILTER,
