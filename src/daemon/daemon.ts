@@ -2,7 +2,7 @@
  * The loop that joins the rooms: source → filter → policy → store → access map; with its schedules, signals and lock.
  * Every part may fail by itself: what can wait waits and says so, what can't ends the program with a clear sentence.
  */
-import { schedule } from 'node-cron';
+import { type ScheduledTask, schedule } from 'node-cron';
 import { toPolicySettings } from '../config/load.js';
 import type { Ban } from '../domain/ban.js';
 import { formatDuration } from '../domain/duration.js';
@@ -16,6 +16,7 @@ import type { Source } from '../source/source.js';
 import { type DaemonCounters, type DaemonNote, daemonNoteName, HEARTBEAT_MS } from '../store/daemon-note.js';
 import { type Outcome, StaleProgressError, type Store } from '../store/store.js';
 import { Counting } from './counting.js';
+import { Digest } from './digest.js';
 import { History } from './history.js';
 import type { Logger } from './log.js';
 import type { Plan } from './plan.js';
@@ -47,6 +48,8 @@ export class Daemon {
   #policy: Policy;
   #counting: Counting | null = null;
   #history: History | null = null;
+  #digesting: ScheduledTask | null = null;
+  #digest: Promise<void> = Promise.resolve();
   #publisher: Publisher | null = null;
   #source: Source | null = null;
   #cursor: string | null = null;
@@ -80,6 +83,8 @@ export class Daemon {
     } finally {
       clearInterval(timer);
       await pruning.stop();
+      await this.#digesting?.stop();
+      await this.#digest;
       await stopWatching();
     }
     await this.#finish();
@@ -188,6 +193,7 @@ export class Daemon {
     this.#plan = plan;
     this.#policy = new Policy(toPolicySettings(plan.config), await this.#allowlist());
     this.#counting?.use(plan.filter, this.#policy);
+    await this.#scheduleDigest();
     await this.#publisher?.stop();
     this.#publisher = null;
     if (plan.map === null) return;
@@ -281,6 +287,23 @@ export class Daemon {
     const ended = await this.#store.endedBans(now, SETTLE_BATCH);
     if (ended.length === 0) return;
     this.#tell(await this.#store.commit(ended, (states) => this.#policy.settle(ended, states, now)));
+  }
+
+  /** By the config in force; a run for one log makes none. */
+  async #scheduleDigest(): Promise<void> {
+    await this.#digesting?.stop();
+    this.#digesting = null;
+    const { config } = this.#plan;
+    if (config.report.schedule === undefined || this.#options.once) return;
+    const digest = new Digest(config, this.#store, this.#logger);
+    // Beside the counting, which must not wait for a mail to be taken.
+    const make = () => {
+      this.#digest = digest.run(Date.now()).catch((error: unknown) => {
+        this.#logger.error({ event: 'digest-failed' }, `the digest could not be made: ${reasonOf(error)}`);
+      });
+      return this.#digest;
+    };
+    this.#digesting = schedule(config.report.schedule, make, { noOverlap: true });
   }
 
   async #prune(): Promise<void> {

@@ -36,6 +36,8 @@ export function verdictOf(report: Report): ReportVerdict {
     );
   }
   if (bans === 0) return { level: 'idle', headline: 'Nobody would have been banned.', sentences };
+  if (accepted === 0)
+    return { level: 'good', headline: 'No mail was accepted, and none would have been refused.', sentences };
   const headline = `${hurt === 0 ? 'None' : number(hurt)} of ${number(accepted)} accepted messages would have been refused.`;
   if (losers > 0)
     sentences.unshift(
