@@ -28,9 +28,10 @@ export interface CountingOptions {
   readonly logger: Logger;
   readonly filter: Filter;
   readonly policy: Policy;
-  readonly history: History;
+  /** What live events come to, by the hour; none is kept without it. */
+  readonly history?: History;
   /** Are banned clients really refused? */
-  readonly enforced: boolean;
+  readonly enforced?: boolean;
   /** Progress as stored, by log. */
   readonly progress: ReadonlyMap<string, Progress>;
   readonly onCommitted: (outcome: Outcome, events: readonly LogEvent[]) => void;
@@ -59,7 +60,7 @@ export class Counting {
   readonly #logger: Logger;
   readonly #onCommitted: CountingOptions['onCommitted'];
   readonly #stored: ReadonlyMap<string, Progress>;
-  readonly #history: History;
+  readonly #history: History | null;
   readonly #enforced: boolean;
   readonly #logs = new Map<string, LogState>();
   #filter: Filter;
@@ -77,8 +78,8 @@ export class Counting {
     this.#filter = options.filter;
     this.#policy = options.policy;
     this.#stored = options.progress;
-    this.#history = options.history;
-    this.#enforced = options.enforced;
+    this.#history = options.history ?? null;
+    this.#enforced = options.enforced ?? false;
     this.#onCommitted = options.onCommitted;
   }
 
@@ -121,16 +122,16 @@ export class Counting {
       const policy = this.#policy;
       const subjects = policy.subjectsOf(events);
       const outcome = await this.#untilStored(async () => {
-        await this.#history.prepare(events, at);
+        await this.#history?.prepare(events, at);
         return this.#store.commit(subjects, (states) => {
           const before = new Map(states);
           const verdict = policy.judge(events, states, at);
-          const notes = this.#history.notes({ events, before, verdict, policy, enforced: this.#enforced });
-          return { ...verdict, progress, notes };
+          const notes = this.#history?.notes({ events, before, verdict, policy, enforced: this.#enforced });
+          return { ...verdict, progress, ...(notes !== undefined && { notes }) };
         });
       }, signal);
       if (outcome === null) return false;
-      this.#history.adopt(outcome.notes, outcome.changes);
+      this.#history?.adopt(outcome.notes, outcome.changes);
       for (const one of progress) this.#log(one.log).progress = one;
       this.#committedAt = at;
       this.#onCommitted(outcome, events);
