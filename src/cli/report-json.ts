@@ -39,7 +39,10 @@ export function reportJson(report: Report) {
     },
     shadow: {
       wouldRefuse: shadow.wouldRefuse,
-      losses: shadow.losses.map(({ at, line, ...loss }) => ({ at: iso(at), ...loss, line: readable(line) })),
+      losses:
+        shadow.losses === null
+          ? null
+          : shadow.losses.map(({ at, line, ...loss }) => ({ at: iso(at), ...loss, line: readable(line) })),
     },
     unmatched: {
       count: unmatched.count,

@@ -137,7 +137,7 @@ async function collateral(report: Report, output: Output): Promise<void> {
 }
 
 async function shadow({ shadow: { wouldRefuse, losses } }: Report, output: Output): Promise<void> {
-  if (wouldRefuse === 0) return;
+  if (wouldRefuse === 0 || losses === null) return;
   await title(output, 'Shadow mode: mail that Postfix took and, enforcing, would have refused');
   if (losses.length === 0)
     await output.line(`  None in ${plural(wouldRefuse, 'line')} that tell of a would-be refusal.`);

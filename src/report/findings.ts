@@ -39,7 +39,7 @@ export interface Minute {
 
 const MINUTE_MS = 60_000;
 const KEPT_LINES = 3;
-const KEPT_POINTS = 400;
+const KEPT_POINTS = 1_200;
 const MOST_SUBJECTS = 100_000;
 
 export class Findings implements TrialWatcher {

@@ -13,6 +13,9 @@ export class TextHeader {
   /** Behind `[PID]` if there is one. */
   processEnd = 0;
   messageStart = 0;
+  /** The last host, with the space behind it. */
+  #host = '\n';
+  #stampLength = 32;
 
   /** Finds the parts of `text[from, to)`; false when it has no such header. */
   read(text: string, from: number, to: number): boolean {
@@ -27,16 +30,29 @@ export class TextHeader {
     this.stampStart = at;
     const first = text.charCodeAt(at);
     if (first >= 48 && first <= 57) {
-      at = wordEnd(text, text.charCodeAt(at + 10) === 32 ? at + 11 : at, to);
-      if (at < 0) return false;
+      // Stamps of one log are of one length.
+      const end = at + this.#stampLength;
+      if (text.charCodeAt(end) === 32 && end < to && text.charCodeAt(at + 10) !== 32 && text.indexOf(' ', at) === end)
+        at = end;
+      else {
+        const start = at;
+        at = wordEnd(text, text.charCodeAt(at + 10) === 32 ? at + 11 : at, to);
+        if (at < 0) return false;
+        this.#stampLength = at - start;
+      }
     } else {
       at += 15;
       if (at >= to || text.charCodeAt(at) !== 32) return false;
     }
     this.stampEnd = at;
     const host = at + 1;
-    at = wordEnd(text, host, to);
-    if (at <= host) return false;
+    // Nearly all lines of a log are of one host.
+    if (text.startsWith(this.#host, host) && host + this.#host.length < to) at = host + this.#host.length - 1;
+    else {
+      at = wordEnd(text, host, to);
+      if (at <= host) return false;
+      this.#host = text.slice(host, at + 1);
+    }
 
     this.programStart = ++at;
     while (at < to && isTag(text.charCodeAt(at))) at++;

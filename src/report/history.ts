@@ -55,7 +55,7 @@ export function historyReport(hours: readonly Hour[], settings: PolicySettings, 
     collateral: collateralOf(subjects, deliveredBy(hours)),
     offenders: offendersOf(banned),
     timeline: { stepMs: HOUR_MS, buckets: bucketsOf(hours) },
-    shadow: { wouldRefuse: sum('wouldRefuse'), losses: [] },
+    shadow: { wouldRefuse: sum('wouldRefuse'), losses: null },
     unmatched: { count: 0, shapes: [] },
   };
 }

@@ -48,8 +48,8 @@ export function bannedPicture({ timeline: { stepMs, buckets } }: Report): Markup
 }
 
 const CURVE = { width: 400, height: 130 };
-/** Points of a falling curve between two offenses. */
-const SAMPLES = 12;
+/** Points of a falling curve between two offenses, where they lie apart. */
+const SAMPLES = 8;
 
 /** A client's score over time, with the threshold, and its bans shaded. */
 export function scorePicture({ curve: { offenses, bans }, subject }: Offender, { settings, to }: Report): Markup {
@@ -63,8 +63,9 @@ export function scorePicture({ curve: { offenses, bans }, subject }: Offender, {
   let score = { value: 0, at: start };
   const coming = seen.filter((ban) => ban.at >= start && !ban.ofNetwork);
   for (const { at, points: earned } of offenses) {
-    for (let i = 1; i <= SAMPLES && score.value > 0; i++) {
-      const between = score.at + ((at - score.at) * i) / SAMPLES;
+    const samples = at - score.at > halfLifeMs / 20 ? SAMPLES : 1;
+    for (let i = 1; i <= samples && score.value > 0; i++) {
+      const between = score.at + ((at - score.at) * i) / samples;
       points.push([between, valueAt(score, between, halfLifeMs)]);
     }
     score = { value: valueAt(score, at, halfLifeMs) + earned, at };

@@ -31,7 +31,8 @@ export interface Report {
   readonly collateral: readonly CollateralRow[];
   readonly offenders: readonly Offender[];
   readonly timeline: Timeline;
-  readonly shadow: { readonly wouldRefuse: number; readonly losses: readonly ShadowLoss[] };
+  /** `losses` is null where single messages are not known. */
+  readonly shadow: { readonly wouldRefuse: number; readonly losses: readonly ShadowLoss[] | null };
   readonly unmatched: { readonly count: number; readonly shapes: readonly Shape[] };
 }
 
@@ -159,7 +160,7 @@ export async function makeReport(logs: readonly ReportLog[], options: ReportOpti
 
 const TOP_NETWORKS = 15;
 const TOP_OFFENDERS = 12;
-const CURVE_OFFENSES = 200;
+const CURVE_OFFENSES = 600;
 
 function reportOf(logs: readonly string[], replay: Replay, findings: Findings): LogReport {
   const { trial } = findings;

@@ -68,7 +68,7 @@ function collateralRow(row: CollateralRow): Markup {
 }
 
 export function shadow({ shadow: { wouldRefuse, losses } }: Report): Markup {
-  if (wouldRefuse === 0) return none();
+  if (wouldRefuse === 0 || losses === null) return none();
   const rows = losses
     .slice(-LOSSES_SHOWN)
     .map(

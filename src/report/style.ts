@@ -37,11 +37,11 @@ svg{display:block;width:100%;height:auto}svg.narrow{display:none}
 .scroll{overflow-x:auto;margin:0 -6px}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 th{font-weight:600;color:var(--soft);font-size:.8rem;text-align:left;white-space:nowrap;vertical-align:bottom}
-th,td{padding:7px 6px;border-bottom:1px solid var(--line);vertical-align:top}
+th,td{padding:7px 9px;border-bottom:1px solid var(--line);vertical-align:top}
 tbody tr:last-child>td{border-bottom:0}
 .n{text-align:right;white-space:nowrap}
 code,.mono{font:.9em/1.5 var(--mono);overflow-wrap:anywhere}
-.who{white-space:nowrap}.who small,.sub{display:block;color:var(--soft);font-size:.84rem;overflow-wrap:anywhere;white-space:normal}
+.who{white-space:nowrap;min-width:11.5em}.who small,.sub{display:block;color:var(--soft);font-size:.84rem;overflow-wrap:anywhere;white-space:normal}
 .bar{display:flex;height:9px;border-radius:3px;overflow:hidden;min-width:2px;margin-top:7px}.bar i{display:block}.bar .s{background:var(--stopped)}.bar .p{background:var(--passed)}
 td.wide{width:38%;min-width:120px}
 .chip{display:inline-block;font-size:.78rem;padding:1px 8px;border-radius:99px;background:var(--grid);color:var(--soft);white-space:nowrap}
@@ -59,7 +59,7 @@ pre.config{margin:12px 0 0;padding:14px 16px;background:var(--paper);border-radi
 .dot{fill:var(--soft);opacity:.42}.dot.hurt{fill:var(--bad)}.dot.current{fill:var(--banned);opacity:1}.dot.best{fill:var(--stopped);opacity:1}.dot.current,.dot.best{stroke:var(--card);stroke-width:2.5}.mark{paint-order:stroke;stroke:var(--card);stroke-width:4px;fill:var(--ink);font-size:12px;font-weight:600}
 footer{color:var(--soft);font-size:.86rem;padding:6px 4px}
 @media (max-width:760px){main{padding:20px 12px 40px}.figures{grid-template-columns:1fr 1fr;gap:10px}.figures dd{font-size:1.45rem}.figures div{padding:12px 14px 10px}
-section{padding:18px 16px}.verdict{padding:20px 18px 18px}svg.wide{display:none}svg.narrow{display:block}.spare{display:none}td.wide{min-width:70px}th,td{padding:7px 5px}.who code{white-space:nowrap;font-size:.82em}td.who{max-width:46vw}#collateral tr{display:grid;grid-template-columns:1fr 5em 4.6em;column-gap:8px;border-bottom:1px solid var(--line);padding:6px 0}#collateral td{border:0;padding:2px 0}#collateral td:last-child{grid-column:1/-1}#collateral th{border:0;padding:2px 0}}
+section{padding:18px 16px}.verdict{padding:20px 18px 18px}svg.wide{display:none}svg.narrow{display:block}.spare{display:none}td.wide{min-width:70px}th,td{padding:7px 5px}.who code{white-space:nowrap;font-size:.82em}td.who{max-width:46vw;min-width:0}#collateral tr{display:grid;grid-template-columns:1fr 5em 4.6em;column-gap:8px;border-bottom:1px solid var(--line);padding:6px 0}#collateral td{border:0;padding:2px 0}#collateral td:last-child{grid-column:1/-1}#collateral th{border:0;padding:2px 0}}
 @media print{:root{--paper:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#ccc;--grid:#e6e6e6;--stopped:#0f8a6d;--passed:#e0703a;--banned:#4c5fd5;--banned-soft:#e3e6fb;--bad:#c2352b;--good:#0b7258}
 body{font-size:11px;print-color-adjust:exact;-webkit-print-color-adjust:exact}main{padding:0;max-width:none}section,.verdict,.figures div{border-radius:6px;padding:12px 14px}
 .figures,.verdict,figure,tr{break-inside:avoid}h2{break-after:avoid}details::details-content{content-visibility:visible;block-size:auto}svg.wide{display:block}svg.narrow{display:none}.scroll{overflow:visible}}

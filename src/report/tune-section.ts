@@ -65,11 +65,11 @@ function picture(rows: readonly TuneRow[]): Markup {
         const title = `threshold ${row.threshold}, half-life ${formatDuration(row.halfLifeMs)}, first ban ${formatDuration(row.firstMs)}: ${percent(row.stopped, row.rejects)} stopped, ${number(row.hurt)} messages refused, ${number(row.bannedAtOnce)} banned at once`;
         const words =
           row.best && row.current ? 'in force, and best' : row.best ? 'best' : row.current ? 'in force' : '';
-        const right = cx < width - 130;
+        const left = cx > 140;
         const label =
           words === ''
             ? null
-            : markup`<text class="mark" x="${right ? cx + 4 : cx - 4}" y="${cy + (row.best ? -9 : 17)}" text-anchor="${right ? 'start' : 'end'}">${words}</text>`;
+            : markup`<text class="mark" x="${left ? cx - 4 : cx + 4}" y="${cy - 9}" text-anchor="${left ? 'end' : 'start'}">${words}</text>`;
         return markup`<g><title>${title}</title><circle class="${name}" cx="${cx}" cy="${cy}" r="${radius}"/>${label}</g>`;
       });
     return markup`<svg class="${className}" viewBox="0 0 ${width} ${height}" role="img" aria-label="Attempts stopped and size of the map, by policy">${grid}${sizes}<text class="tick" x="${(LEFT + width) / 2}" y="${height - 6}" text-anchor="middle">banned at one time</text>${dots}</svg>`;

@@ -31,9 +31,12 @@ export function verdictOf(report: Report): ReportVerdict {
       `${number(saved)} ${saved === 1 ? 'client' : 'clients'} scored enough for a ban and ${saved === 1 ? 'was' : 'were'} spared by an allow rule or a login.`,
     );
   if (shadow.wouldRefuse > 0) {
-    sentences.push(
-      `Shadow mode: Postfix logged ${number(shadow.wouldRefuse)} ${shadow.wouldRefuse === 1 ? 'refusal' : 'refusals'} that it did not carry out; ${number(shadow.losses.length)} of those sessions delivered mail that enforcing would have cost.`,
-    );
+    const refusals = `${number(shadow.wouldRefuse)} ${shadow.wouldRefuse === 1 ? 'refusal' : 'refusals'}`;
+    const losses =
+      shadow.losses === null
+        ? '.'
+        : `; ${number(shadow.losses.length)} of those sessions delivered mail that enforcing would have cost.`;
+    sentences.push(`Shadow mode: Postfix logged ${refusals} that it did not carry out${losses}`);
   }
   if (bans === 0) return { level: 'idle', headline: 'Nobody would have been banned.', sentences };
   if (accepted === 0)

@@ -87,4 +87,13 @@ test('what Postfix would have refused is counted as such, and mail taken from th
     policy: { bans: 1, hurt: 1 },
     collateral: [{ subject: MIXED, accepted: 1, refused: 1 }],
   });
+
+  const own = await blockctl([...common, '--json', 'report']);
+  expect(JSON.parse(own.stdout)).toMatchObject({
+    logs: [],
+    accepted: 3,
+    shadow: { wouldRefuse: 1, losses: null },
+    policy: { bans: 1 },
+    collateral: [{ subject: MIXED, accepted: 1 }],
+  });
 }, 90_000);
