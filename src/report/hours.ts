@@ -124,10 +124,11 @@ function termsOf({ before, verdict }: Judged): ReadonlyMap<string, Term[]> {
     if (ban !== null) terms.set(subject, [{ from: ban.since, until: ban.until }]);
   for (const change of verdict.changes) {
     if (change.type === 'ban') {
-      const { subject, until } = change.ban;
+      // As it is read back by the next commit, so that it is all the same where one ends.
+      const { subject, since, until } = change.ban;
       const known = terms.get(subject);
-      if (known === undefined) terms.set(subject, [{ from: change.at, until }]);
-      else known.push({ from: change.at, until });
+      if (known === undefined) terms.set(subject, [{ from: since, until }]);
+      else known.push({ from: since, until });
     } else if (change.type === 'release') {
       const last = terms.get(change.release.ban.subject)?.at(-1);
       if (last !== undefined) last.until = Math.min(last.until, change.release.at);
