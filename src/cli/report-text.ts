@@ -61,7 +61,9 @@ async function reasons(report: Report, output: Output): Promise<void> {
     { title: 'NETWORK', text: ({ networks }) => first(networks), spare: 3, least: 18 },
     { title: 'MOST TO', text: ({ recipients }) => readable(first(recipients)), spare: 2, least: 14 },
   ];
-  await output.print(table(output.look, columns, report.reasons.slice(0, REASONS_SHOWN)));
+  const rows = report.reasons.slice(0, REASONS_SHOWN);
+  const told = columns.filter(({ text }) => rows.some((row) => text(row) !== ''));
+  await output.print(table(output.look, told, rows));
   await more(output, report.reasons.length - REASONS_SHOWN, 'reason');
 }
 

@@ -16,7 +16,8 @@ const OFFENDERS_SHOWN = 9;
 export function head(report: Report): Markup {
   const { from, to } = report;
   const { level, headline, sentences } = verdictOf(report);
-  const tag = level === 'good' ? 'Safe to enforce' : level === 'careful' ? 'Look before you enforce' : 'Nothing to do';
+  const tag =
+    level === 'good' ? 'No wanted mail lost' : level === 'careful' ? 'Look before you enforce' : 'Nothing to do';
   const lines = linesWords(report);
   const time =
     from === null || to === null ? '' : ` · ${stampOf(from)} to ${stampOf(to)} (${formatDuration(to - from)})`;
@@ -86,10 +87,12 @@ export function shadow({ shadow: { wouldRefuse, losses } }: Report): Markup {
 export function reasons({ reasons: rows }: Report): Markup {
   if (rows.length === 0) return none();
   const most = rows[0]?.count ?? 1;
+  // The daemon's own history counts rules, not who broke them.
+  const told = rows.some(({ clients }) => clients.length > 0);
   const row = ({ stage, reason, count, clients, recipients }: ReasonRow) =>
-    markup`<tr><td><span class="chip">${stage}</span> ${logText(reason)}<div class="bar" style="width:${Math.max(1, (count / most) * 100)}%"><i class="p" style="width:100%"></i></div></td><td class="n">${number(count)}</td><td class="spare">${named(clients[0])}</td><td class="spare">${named(recipients[0])}</td></tr>`;
-  return markup`<section><h2>Why mail was rejected</h2><p class="lead">By stage and reason, with the client and the recipient named most.</p>
-<div class="scroll"><table><thead><tr><th>Stage and reason</th><th class="n">Count</th><th class="spare">Most from</th><th class="spare">Most to</th></tr></thead><tbody>${rows.slice(0, REASONS_SHOWN).map(row)}</tbody></table></div>${moreRows(rows.length - REASONS_SHOWN)}</section>`;
+    markup`<tr><td><span class="chip">${stage}</span> ${logText(reason)}<div class="bar" style="width:${Math.max(1, (count / most) * 100)}%"><i class="p" style="width:100%"></i></div></td><td class="n">${number(count)}</td>${told ? markup`<td class="spare">${named(clients[0])}</td><td class="spare">${named(recipients[0])}</td>` : null}</tr>`;
+  return markup`<section><h2>Why mail was rejected</h2><p class="lead">${told ? 'By stage and reason, with the client and the recipient named most.' : 'By rule.'}</p>
+<div class="scroll"><table><thead><tr><th>Stage and reason</th><th class="n">Count</th>${told ? markup`<th class="spare">Most from</th><th class="spare">Most to</th>` : null}</tr></thead><tbody>${rows.slice(0, REASONS_SHOWN).map(row)}</tbody></table></div>${moreRows(rows.length - REASONS_SHOWN)}</section>`;
 }
 
 function named(top: Counted | undefined): Markup | null {
