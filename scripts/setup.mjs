@@ -32,6 +32,10 @@ const SERVERS = [
   ['/usr/lib/systemd/systemd-journal-remote', 'systemd-journal-remote'],
   ['/usr/bin/flock', 'util-linux'],
   ['/usr/bin/faketime', 'faketime'],
+  ['/usr/sbin/pflogsumm', 'pflogsumm'],
+  ['/usr/bin/chromium', 'chromium'],
+  ['/usr/bin/xz', 'xz-utils'],
+  ['/usr/bin/zstd', 'zstd'],
 ];
 
 const forTests = process.argv.includes('--for-tests');

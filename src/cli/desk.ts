@@ -42,11 +42,16 @@ export function configOf({ config, set, store, map }: Globals): LoadedConfig {
  */
 export async function atDesk(
   context: Context,
-  options: { readonly create: boolean; readonly publishes?: boolean },
+  options: {
+    readonly create: boolean;
+    readonly publishes?: boolean;
+    /** Says nothing of a store that is not there. */
+    readonly quiet?: boolean;
+  },
   work: (desk: Desk) => Promise<ExitCode>,
 ): Promise<ExitCode> {
   const loaded = configOf(context.globals);
-  const { store, missing } = await openFor(loaded.config, options.create, context.output);
+  const { store, missing } = await openFor(loaded.config, options, context.output);
   try {
     const note = ((await store.note(daemonNoteName(loaded.config.store.host))) ?? null) as DaemonNote | null;
     const desk = new Desk(loaded, { store, missing, note }, context.output);
@@ -275,7 +280,11 @@ async function defaultSpec(config: Config): Promise<MapSpec> {
   return parseMapSpec(`${type}:${DEFAULT_MAP_PATH}`);
 }
 
-async function openFor(config: Config, create: boolean, output: Output): Promise<Pick<Desk, 'store' | 'missing'>> {
+async function openFor(
+  config: Config,
+  { create, quiet = false }: { readonly create: boolean; readonly quiet?: boolean },
+  output: Output,
+): Promise<Pick<Desk, 'store' | 'missing'>> {
   const { url, prefix, password_file: passwordFile, ca_file: caFile } = config.store;
   const onNotice = (level: string, message: string) => {
     if (level !== 'info') output.notice(message);
@@ -284,9 +293,11 @@ async function openFor(config: Config, create: boolean, output: Output): Promise
   if (folder !== null) becomeOwnerOf(folder);
   if (folder === null || create || exists(folder))
     return { store: await openStore(url, { prefix, passwordFile, caFile, onNotice }), missing: false };
-  output.notice(
-    `there is no store at ${folder} yet: blockd makes it when it first runs (--store or --config names another)`,
-  );
+  if (!quiet) {
+    output.notice(
+      `there is no store at ${folder} yet: blockd makes it when it first runs (--store or --config names another)`,
+    );
+  }
   return { store: await openStore('memory:', { prefix, onNotice }), missing: true };
 }
 

@@ -112,6 +112,29 @@ function buildProgram(version: string, output: Output, finish: (code: ExitCode) 
     .option('--all', 'also the lines that no rule matches')
     .action(async (logs, options) => finish(await (await import('./test.js')).test(logs, options, context())));
 
+  command('report [logs...]', 'shows what the policy would have done with these logs, and whom it would have hurt', [
+    'blockctl report /var/log/mail.log*               (rotated and packed ones too; oldest first by itself)',
+    'blockctl report --html report.html mail.log',
+    'blockctl report --since 7d --set score.threshold=3 /var/log/mail.log*',
+    'xz -dc mail.log.3.xz | blockctl report -',
+    'blockctl report --since 24h                      (no log: what blockd itself has counted)',
+  ])
+    .option('--html <file>', 'also writes a page with charts: one file, readable offline, on a phone and in print')
+    .option('--since <time>', 'only lines from then on: 24h (ago), 2026-11-25, "2026-11-25 14:30"')
+    .option('--until <time>', 'only lines before then')
+    .addHelpText('after', REPORT_NOTES)
+    .action(async (logs, options) => finish(await (await import('./report.js')).report(logs, options, context())));
+
+  command('tune [logs...]', 'tries many policies on the same logs: what each stops, and what wanted mail it costs', [
+    'blockctl tune /var/log/mail.log*',
+    'blockctl tune --html tune.html --since 14d /var/log/mail.log*',
+  ])
+    .option('--all', 'all policies, not only those that no other beats')
+    .option('--html <file>', 'also writes the page of "report" with a picture of the trade')
+    .option('--since <time>', 'only lines from then on: 24h (ago), 2026-11-25, "2026-11-25 14:30"')
+    .option('--until <time>', 'only lines before then')
+    .action(async (logs, options) => finish(await (await import('./tune.js')).tune(logs, options, context())));
+
   command('sync', 'publishes the access map from the store now', ['blockctl sync']).action(async () =>
     finish(await (await import('./sync.js')).sync(context())),
   );
@@ -136,6 +159,23 @@ Examples:
 
 Exit codes: 0 done, 1 the answer is no, 2 usage or config error,
             3 store or Postfix unavailable.`;
+
+const REPORT_NOTES = `
+Without a log it tells what the daemon of this host has counted from live events, by the hour, in any mode: rejects by
+rule, what bans stopped or would have, and the accepted mail that they would have cost. It has no totals of the mail, and
+rejects that no rule sees, such as greylisting, are not in it. An attempt or a message within ten seconds of a ban's
+begin is taken as of a session that was open before.
+
+With logs, nothing is changed, and the daemon need not run. Lines go through the same rules and the same policy as in the daemon,
+on the log's own time; allow rules, mynetworks and "blockctl allow" are honoured.
+
+"stopped" are attempts that your server refused by a rule of its own while their client would have been banned since
+before its session began. Attempts at postscreen's door are never counted as stopped: it does not ask the map.
+
+The totals under "Mail" are counted as pflogsumm counts them. On purpose otherwise: every Postfix instance and service
+name counts (postfix-in/smtpd, postfix/relay/smtp); a queue id that Postfix gives out again is another message; a line
+"message repeated N times" counts N; text of a sender or a header that imitates a log line counts nothing. Rejects by
+milters and content filters in smtpd, which pflogsumm leaves out of "rejected", stand in a line of their own.`;
 
 function collect(value: string, before: readonly string[] = []): string[] {
   return [...before, value];

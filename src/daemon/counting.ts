@@ -13,6 +13,7 @@ import type { Policy } from '../policy/policy.js';
 import { Sessions, type SessionsCarry } from '../policy/session.js';
 import type { Chunk } from '../source/source.js';
 import { type Outcome, type Progress, StaleProgressError, type Store } from '../store/store.js';
+import type { History } from './history.js';
 import type { Logger } from './log.js';
 
 /** A backlog is taken in large commits, but the embedded store works on the event loop: a tenth of a second of it at most. */
@@ -28,6 +29,10 @@ export interface CountingOptions {
   readonly logger: Logger;
   readonly filter: Filter;
   readonly policy: Policy;
+  /** What live events come to, by the hour; none is kept without it. */
+  readonly history?: History;
+  /** Are banned clients really refused? */
+  readonly enforced?: boolean;
   /** Progress as stored, by log. */
   readonly progress: ReadonlyMap<string, Progress>;
   /** Where logs without progress go on. */
@@ -70,6 +75,8 @@ export class Counting {
   readonly #onEmptied: CountingOptions['onEmptied'];
   readonly #stored: ReadonlyMap<string, Progress>;
   readonly #fallback: ReadonlyMap<string, Position>;
+  readonly #history: History | null;
+  readonly #enforced: boolean;
   readonly #logs = new Map<string, LogState>();
   #filter: Filter;
   #policy: Policy;
@@ -89,6 +96,8 @@ export class Counting {
     this.#policy = options.policy;
     this.#stored = options.progress;
     this.#fallback = options.fallback;
+    this.#history = options.history ?? null;
+    this.#enforced = options.enforced ?? false;
     this.#onCommitted = options.onCommitted;
     this.#onEmptied = options.onEmptied;
   }
@@ -154,21 +163,27 @@ export class Counting {
       const { events, progress, at } = this.#batch;
       const policy = this.#policy;
       const subjects = policy.subjectsOf(events);
-      const outcome = await this.#untilStored(
-        () =>
-          this.#store
-            .commit(subjects, (states) => ({ ...policy.judge(events, states, at), progress }))
-            .catch((error: unknown) => staleOrThrow(error)),
-        signal,
-      );
+      const outcome = await this.#untilStored(async () => {
+        await this.#history?.prepare(events, at);
+        return this.#store
+          .commit(subjects, (states) => {
+            const verdict = policy.judge(events, states, at);
+            const notes = this.#history?.notes({ events, before: states, verdict, policy, enforced: this.#enforced });
+            return { ...verdict, progress, ...(notes !== undefined && { notes }) };
+          })
+          .catch((error: unknown) => staleOrThrow(error));
+      }, signal);
       if (outcome === null) return false;
       if (outcome instanceof StaleProgressError) {
         const stored = await this.#untilStored(() => this.#store.progress(this.#host), signal);
         if (stored === null) return false;
         if (this.#standing(stored) === 'same') throw outcome;
+        // What the store holds of the history is of an earlier state too.
+        this.#history?.adopt(undefined, undefined);
         if (!(await this.#goOnFrom(stored, signal))) return false;
         continue;
       }
+      this.#history?.adopt(outcome.notes, outcome.changes);
       for (const one of progress) this.#log(one.log).progress = one;
       this.#committedAt = at;
       this.#onCommitted(outcome, events);

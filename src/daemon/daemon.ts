@@ -19,6 +19,8 @@ import type { Source } from '../source/source.js';
 import { type DaemonCounters, type DaemonNote, daemonNoteName, HEARTBEAT_MS } from '../store/daemon-note.js';
 import { type Outcome, StaleProgressError, type Store } from '../store/store.js';
 import { Counting } from './counting.js';
+import { Digest } from './digest.js';
+import { History } from './history.js';
 import type { Logger } from './log.js';
 import { LoopDelay } from './loop-delay.js';
 import type { Plan } from './plan.js';
@@ -57,6 +59,9 @@ export class Daemon {
   #plan: Plan;
   #policy: Policy;
   #counting: Counting | null = null;
+  #history: History | null = null;
+  #digesting: ScheduledTask | null = null;
+  #digest: Promise<void> = Promise.resolve();
   #publisher: Publisher | null = null;
   readonly #salvage: Salvage;
   #source: Source | null = null;
@@ -101,6 +106,8 @@ export class Daemon {
       clearInterval(timer);
       await this.#pruning?.stop();
       this.#loopDelay.stop();
+      await this.#digesting?.stop();
+      await this.#digest;
       await stopWatching();
     }
     await this.#finish();
@@ -159,12 +166,16 @@ export class Daemon {
 
   async #freshCounting() {
     const { config, filter } = this.#plan;
+    const history = new History(this.#store, config.store.host);
+    this.#history = history;
     const counting = new Counting({
       store: this.#store,
       host: config.store.host,
       logger: this.#logger,
       filter,
       policy: this.#policy,
+      history,
+      enforced: config.mode === 'enforce',
       progress: await this.#patiently(() => this.#store.progress(config.store.host)),
       fallback: this.#counting?.positions ?? readPositions(this.#options.positionsFile),
       onEmptied: () => this.#onEmptied(),
@@ -225,6 +236,7 @@ export class Daemon {
     await this.#pruning?.stop();
     this.#pruning = schedule(plan.config.store.prune, () => this.#inBackground(() => this.#prune()));
     this.#counting?.use(plan.filter, this.#policy);
+    await this.#scheduleDigest();
     await this.#publisher?.stop();
     this.#publisher = null;
     if (plan.map === null) return;
@@ -391,6 +403,23 @@ export class Daemon {
     this.#tell(await this.#store.commit(subjects, (states) => this.#policy.curtail(subjects, states, now)));
   }
 
+  /** By the config in force; a run for one log makes none. */
+  async #scheduleDigest(): Promise<void> {
+    await this.#digesting?.stop();
+    this.#digesting = null;
+    const { config } = this.#plan;
+    if (config.report.schedule === undefined || this.#options.once) return;
+    const digest = new Digest(config, this.#store, this.#logger);
+    // Beside the counting, which must not wait for a mail to be taken.
+    const make = () => {
+      this.#digest = digest.run(Date.now()).catch((error: unknown) => {
+        this.#logger.error({ event: 'digest-failed' }, `the digest could not be made: ${reasonOf(error)}`);
+      });
+      return this.#digest;
+    };
+    this.#digesting = schedule(config.report.schedule, make, { noOverlap: true });
+  }
+
   async #prune(): Promise<void> {
     const now = Date.now();
     const keepMs = this.#plan.config.store.keep;
@@ -399,6 +428,7 @@ export class Daemon {
       now,
       keepMs,
     );
+    await this.#history?.prune(now - keepMs);
     if (forgotten > 0)
       this.#logger.info(
         { event: 'pruned', forgotten },

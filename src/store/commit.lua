@@ -8,7 +8,8 @@
 --       6 positions  hash    [host, log] as JSON -> "COMMIT\nATTEMPT\nprogress as JSON"
 --       7 allow      hash    entry -> JSON
 --       8 revision   string  counts the commits: by it rewrite.lua sees that nothing changed meanwhile
---       9 commit     string  the attempt by which this commit was applied; only for commits without progress
+--       9 notes      hash    name -> JSON
+--      10 commit     string  the attempt by which this commit was applied; only for commits without progress
 --
 -- ARGV  a flat list, each part led by its count:
 --       name of this attempt; lines of evidence kept for a subject; changes kept in the stream
@@ -19,6 +20,7 @@
 --       changes:   JSON
 --       allow:     entry, JSON
 --       disallow:  entry
+--       notes:     name, JSON ("" forgets it)
 --
 -- Returns  {"done"}, {"again", ATTEMPT} (that attempt was applied before, and its answer was lost), {"conflict"} (a
 --          subject has changed since it was read), or {"stale", field} (another process has moved that position).
@@ -34,7 +36,7 @@ local function count()
   return tonumber(take())
 end
 
-for i, kind in ipairs({ 'hash', 'zset', 'zset', 'hash', 'stream', 'hash', 'hash', 'string' }) do
+for i, kind in ipairs({ 'hash', 'zset', 'zset', 'hash', 'stream', 'hash', 'hash', 'string', 'hash' }) do
   local found = redis.call('TYPE', KEYS[i]).ok
   if found ~= kind and found ~= 'none' then
     return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found .. ', not a ' .. kind)
@@ -50,7 +52,7 @@ for i = 1, count() do
   progress[i] = { field = take(), after = take(), commit = take(), value = take() }
 end
 if #progress == 0 then
-  local applied = redis.call('GET', KEYS[9])
+  local applied = redis.call('GET', KEYS[10])
   if applied then
     return { 'again', applied }
   end
@@ -114,11 +116,19 @@ end
 for _ = 1, count() do
   redis.call('HDEL', KEYS[7], take())
 end
+for _ = 1, count() do
+  local name, value = take(), take()
+  if value == '' then
+    redis.call('HDEL', KEYS[9], name)
+  else
+    redis.call('HSET', KEYS[9], name, value)
+  end
+end
 
 for _, one in ipairs(progress) do
   redis.call('HSET', KEYS[6], one.field, one.commit .. '\n' .. attempt .. '\n' .. one.value)
 end
 if #progress == 0 then
-  redis.call('SET', KEYS[9], attempt, 'PX', 600000)
+  redis.call('SET', KEYS[10], attempt, 'PX', 600000)
 end
 return { 'done' }

@@ -96,6 +96,10 @@ export class LmdbStore implements Store {
       }
       for (const entry of outcome.allow ?? []) this.#allow.putSync(entry.entry, entry);
       for (const entry of outcome.disallow ?? []) this.#allow.removeSync(entry);
+      for (const [name, value] of outcome.notes ?? []) {
+        if (value === null) this.#notes.removeSync(name);
+        else this.#notes.putSync(name, value);
+      }
       this.#record(outcome.changes ?? []);
       return outcome;
     });

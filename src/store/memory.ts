@@ -40,6 +40,10 @@ export class MemoryStore implements Store {
     for (const entry of outcome.allow ?? []) this.#allow.set(entry.entry, entry);
     for (const entry of outcome.disallow ?? []) this.#allow.delete(entry);
     for (const one of outcome.progress ?? []) this.#progress.set(progressKey(one.host, one.log), one);
+    for (const [name, value] of outcome.notes ?? []) {
+      if (value === null) this.#notes.delete(name);
+      else this.#notes.set(name, JSON.stringify(value));
+    }
     this.#announce(outcome.changes ?? []);
     return outcome;
   }

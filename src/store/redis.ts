@@ -33,7 +33,7 @@ const REWRITE_LUA = readFileSync(new URL('./rewrite.lua', import.meta.url), 'utf
 const TRIM_LUA = readFileSync(new URL('./trim-evidence.lua', import.meta.url), 'utf8');
 
 /** KEYS of commit.lua but the last, which is named after the commit. */
-const COMMIT_KEYS = ['subjects', 'scores', 'bans', 'evidence', 'events', 'positions', 'allow', 'revision'];
+const COMMIT_KEYS = ['subjects', 'scores', 'bans', 'evidence', 'events', 'positions', 'allow', 'revision', 'notes'];
 
 /** What commit.lua answers. */
 type Answer = readonly ['done' | 'again' | 'conflict' | 'stale', string?];
@@ -325,6 +325,10 @@ export class RedisStore implements Store {
       changes: [{ type: 'allow', at: 0, entry: '' }],
       allow: [{ entry: 'a', at: 0 }],
       disallow: ['a'],
+      notes: new Map<string, unknown>([
+        ['a', 1],
+        ['b', null],
+      ]),
     } as const;
     const progress = { host: name, log: '', commit: name, after: null, carry: null, at: 0, lastLineAt: null };
     const position = { kind: 'journal', cursor: '' } as const;
@@ -472,6 +476,7 @@ function commitArguments(
   part(outcome.changes, (change) => [JSON.stringify(change)]);
   part(outcome.allow, (entry) => [entry.entry, JSON.stringify(entry)]);
   part(outcome.disallow, (entry) => [entry]);
+  part(outcome.notes, ([name, value]) => [name, value === null ? '' : JSON.stringify(value)]);
   return args;
 }
 

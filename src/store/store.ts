@@ -69,6 +69,8 @@ export interface Outcome extends Partial<Verdict> {
   readonly allow?: readonly AllowEntry[];
   readonly disallow?: readonly string[];
   readonly progress?: readonly Progress[];
+  /** Named facts that change in the same step; null forgets one. */
+  readonly notes?: ReadonlyMap<string, unknown>;
 }
 
 /** How far one log was counted, with all that judging its next line needs. JSON-safe. */

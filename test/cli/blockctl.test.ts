@@ -33,6 +33,8 @@ describe('blockctl', () => {
       'status',
       'check',
       'test',
+      'report',
+      'tune',
       'sync',
       'sweep',
     ]);

@@ -120,6 +120,7 @@ describe.each(Object.keys(LABS))('a %s store', (kind) => {
       evidence: new Map([['203.0.113.1', [evidenceOf('x')]]]),
       changes: [changeOf('203.0.113.1')],
       allow: [{ entry: '192.0.2.1', at: T }],
+      notes: new Map([['a note', 1]]),
       progress: [progressOf('b1', null, other), progressOf('a2', 'a0')],
     }));
     await expect(late).rejects.toThrow(StaleProgressError);
@@ -127,10 +128,23 @@ describe.each(Object.keys(LABS))('a %s store', (kind) => {
     expect(await store.evidence('203.0.113.1')).toEqual([]);
     expect(await store.history(10)).toEqual([]);
     expect(await store.allowed()).toEqual([]);
+    expect(await store.note('a note')).toBeNull();
     expect([...(await store.progress('mx1')).keys()]).toEqual(['/var/log/mail.log']);
     await expect(store.commit([], () => ({ progress: [progressOf('a3', null)] }))).rejects.toThrow(StaleProgressError);
     await store.commit([], () => ({ progress: [progressOf('a2', 'a1'), progressOf('b1', null, other)] }));
     expect((await store.progress('mx1')).get('/var/log/mail.log')).toEqual(progressOf('a2', 'a1'));
+  });
+
+  it('keeps and forgets named facts in the step that moves the position', async () => {
+    await setUp();
+    await store.setNote('old', 1);
+    const notes = new Map<string, unknown>([
+      ['old', null],
+      ['new', { hours: [1, 2] }],
+    ]);
+    await store.commit([], () => ({ progress: [progressOf('a', null)], notes }));
+    expect(await store.note('old')).toBeNull();
+    expect(await store.note('new')).toEqual({ hours: [1, 2] });
   });
 
   it('keeps the positions of each host apart', async () => {

@@ -73,6 +73,7 @@ export async function startPostfix(options: { readonly mapType: string }): Promi
     [
       `127.0.0.1:${port} inet n - n - 20 smtpd`,
       'postlog unix-dgram n - n - 1 postlogd',
+      'pickup unix n - n 60 1 pickup',
       'cleanup unix n - n - 0 cleanup',
       'qmgr unix n - n 300 1 qmgr',
       'rewrite unix - - n - - trivial-rewrite',

@@ -1,0 +1,103 @@
+/**
+ * Keeps what the live events came to, hour by hour, in the step that stores their points: an event that counts twice or
+ * not at all in the scores can't in the history either.
+ */
+import type { LogEvent } from '../domain/event.js';
+import type { Verdict } from '../policy/outcome.js';
+import { historyNote, hourNote } from '../report/history.js';
+import { foldHours, type Hour, hourOf, type Judged } from '../report/hours.js';
+import type { Store } from '../store/store.js';
+
+/** Hours held in memory: a backlog goes through them in order. */
+const MOST_HOURS = 72;
+const ENDED_EVERY_MS = 60_000;
+
+export class History {
+  readonly #store: Store;
+  readonly #host: string;
+  readonly #hours = new Map<number, Hour>();
+  /** Begins of all hours that are kept. */
+  #index: readonly number[] | null = null;
+  /** Bans that hold, subject → until. */
+  #active: Map<string, number> | null = null;
+  #endedAt = 0;
+
+  constructor(store: Store, host: string) {
+    this.#store = store;
+    this.#host = host;
+  }
+
+  /** Makes ready what `notes` needs. @throws UnavailableError */
+  async prepare(events: readonly LogEvent[], now: number): Promise<void> {
+    this.#index ??= indexOf(await this.#store.note(historyNote(this.#host)));
+    this.#active ??= new Map((await this.#store.bans(now)).map(({ subject, until }) => [subject, until]));
+    if (now - this.#endedAt > ENDED_EVERY_MS) {
+      this.#endedAt = now;
+      for (const [subject, until] of this.#active) if (until <= now) this.#active.delete(subject);
+    }
+    for (const at of new Set(events.map((event) => hourOf(event.at)))) {
+      if (this.#hours.has(at) || !this.#index.includes(at)) continue;
+      const stored = (await this.#store.note(hourNote(this.#host, at))) as Hour | null;
+      if (stored !== null) this.#hours.set(at, stored);
+    }
+  }
+
+  /** What the commit is to store beside the verdict. Changes nothing here: the commit may be asked for it again. */
+  notes(judged: Omit<Judged, 'banned'>): ReadonlyMap<string, unknown> {
+    const { changes } = judged.verdict;
+    if (judged.events.length === 0 && changes.length === 0) return new Map();
+    const banned = this.#bannedAfter(changes);
+    const hours = foldHours(this.#hours, { ...judged, banned });
+    const notes = new Map<string, unknown>([...hours].map(([at, hour]) => [hourNote(this.#host, at), hour]));
+    const index = this.#index ?? [];
+    const added = [...hours.keys()].filter((at) => !index.includes(at));
+    if (added.length > 0) notes.set(historyNote(this.#host), { hours: [...index, ...added].sort((a, b) => a - b) });
+    return notes;
+  }
+
+  /** The commit was applied with these notes; without them nobody here knows what was stored, and it is read anew. */
+  adopt(notes: ReadonlyMap<string, unknown> | undefined, changes: Verdict['changes'] | undefined): void {
+    if (notes === undefined) {
+      this.#hours.clear();
+      this.#index = null;
+      this.#active = null;
+      return;
+    }
+    for (const [name, value] of notes) {
+      if (name === historyNote(this.#host)) this.#index = indexOf(value);
+      else this.#hours.set((value as Hour).at, value as Hour);
+    }
+    for (const change of changes ?? []) {
+      if (change.type === 'ban') this.#active?.set(change.ban.subject, change.ban.until);
+      else if (change.type === 'release') this.#active?.delete(change.release.ban.subject);
+    }
+    const oldest = [...this.#hours.keys()].sort((a, b) => a - b).slice(0, -MOST_HOURS);
+    for (const at of oldest) this.#hours.delete(at);
+  }
+
+  /** Forgets hours before `since`. */
+  async prune(since: number): Promise<void> {
+    const index = indexOf(await this.#store.note(historyNote(this.#host)));
+    const gone = index.filter((at) => at < since);
+    if (gone.length === 0) return;
+    const kept = index.filter((at) => at >= since);
+    const notes = new Map<string, unknown>(gone.map((at) => [hourNote(this.#host, at), null]));
+    notes.set(historyNote(this.#host), { hours: kept });
+    await this.#store.commit([], () => ({ notes }));
+    this.#index = kept;
+    for (const at of gone) this.#hours.delete(at);
+  }
+
+  #bannedAfter(changes: Verdict['changes']): number {
+    let banned = this.#active?.size ?? 0;
+    for (const change of changes) {
+      if (change.type === 'ban') banned++;
+      else if (change.type === 'release') banned--;
+    }
+    return Math.max(0, banned);
+  }
+}
+
+function indexOf(note: unknown): readonly number[] {
+  return (note as { readonly hours?: readonly number[] } | null)?.hours ?? [];
+}
