@@ -15,6 +15,7 @@ import type { Chunk } from '../source/source.js';
 import { type Outcome, type Progress, StaleProgressError, type Store } from '../store/store.js';
 import type { History } from './history.js';
 import type { Logger } from './log.js';
+import type { Place } from './positions-file.js';
 
 /** A backlog is taken in large commits, but the embedded store works on the event loop: a tenth of a second of it at most. */
 const MAX_PENDING_EVENTS = 500;
@@ -36,7 +37,7 @@ export interface CountingOptions {
   /** Progress as stored, by log. */
   readonly progress: ReadonlyMap<string, Progress>;
   /** Where logs without progress go on. */
-  readonly fallback: ReadonlyMap<string, Position>;
+  readonly fallback: ReadonlyMap<string, Place>;
   /** Called before counting goes on in a store that has lost everything. */
   readonly onEmptied: () => Promise<void>;
   readonly onCommitted: (outcome: Outcome, events: readonly LogEvent[]) => void;
@@ -74,7 +75,7 @@ export class Counting {
   readonly #onCommitted: CountingOptions['onCommitted'];
   readonly #onEmptied: CountingOptions['onEmptied'];
   readonly #stored: ReadonlyMap<string, Progress>;
-  readonly #fallback: ReadonlyMap<string, Position>;
+  readonly #fallback: ReadonlyMap<string, Place>;
   readonly #history: History | null;
   readonly #enforced: boolean;
   readonly #logs = new Map<string, LogState>();
@@ -123,9 +124,15 @@ export class Counting {
 
   /** How far each log was counted, as far as this process knows. */
   get positions(): Map<string, Position> {
-    const stored = [...this.#stored].map(([log, { position }]) => [log, position] as const);
-    const own = [...this.#logs].flatMap(([log, { progress }]) => (progress ? [[log, progress.position] as const] : []));
-    return new Map([...this.#fallback, ...stored, ...own]);
+    return new Map([...this.places].map(([log, { position }]) => [log, position]));
+  }
+
+  /** The same with all that judging the next lines needs. */
+  get places(): Map<string, Place> {
+    const own = [...this.#logs].flatMap(([log, { progress }]) => (progress ? [[log, progress] as const] : []));
+    return new Map(
+      [...this.#fallback, ...this.#stored, ...own].map(([log, { position, carry }]) => [log, { position, carry }]),
+    );
   }
 
   /** New rules from now on. */
@@ -278,7 +285,7 @@ export class Counting {
     const known = this.#logs.get(name);
     if (known !== undefined) return known;
     const progress = this.#stored.get(name) ?? null;
-    const { sessions, newestAt } = (progress?.carry ?? NOTHING_CARRIED) as Carry;
+    const { sessions, newestAt } = ((progress ?? this.#fallback.get(name))?.carry ?? NOTHING_CARRIED) as Carry;
     const created: LogState = {
       sessions: new Sessions(sessions),
       clock: new LineClock(Date.now(), newestAt),

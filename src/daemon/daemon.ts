@@ -24,7 +24,7 @@ import { History } from './history.js';
 import type { Logger } from './log.js';
 import { LoopDelay } from './loop-delay.js';
 import type { Plan } from './plan.js';
-import { readPositions, writePositions } from './positions-file.js';
+import { readPlaces, writePlaces } from './positions-file.js';
 import { Publisher } from './publisher.js';
 import { isReadToItsEnd } from './reading.js';
 import { Salvage } from './salvage.js';
@@ -177,7 +177,7 @@ export class Daemon {
       history,
       enforced: config.mode === 'enforce',
       progress: await this.#patiently(() => this.#store.progress(config.store.host)),
-      fallback: this.#counting?.positions ?? readPositions(this.#options.positionsFile),
+      fallback: this.#counting?.places ?? readPlaces(this.#options.positionsFile),
       onEmptied: () => this.#onEmptied(),
       onCommitted: (outcome, events) => this.#onCommitted(outcome, events),
     });
@@ -452,7 +452,7 @@ export class Daemon {
   async #heartbeat(stoppedAt: number | null): Promise<void> {
     const { config, map, logs } = this.#plan;
     this.#beatenAt = performance.now();
-    writePositions(this.#options.positionsFile, this.#counting?.positions ?? new Map());
+    writePlaces(this.#options.positionsFile, this.#counting?.places ?? new Map());
     const counters: DaemonCounters = {
       lines: this.#counting?.lines ?? 0,
       ...this.#counters,
