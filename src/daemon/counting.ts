@@ -17,8 +17,14 @@ import type { History } from './history.js';
 import type { Logger } from './log.js';
 import type { Place } from './positions-file.js';
 
-/** A backlog is taken in large commits, but the embedded store works on the event loop: a tenth of a second of it at most. */
-const MAX_PENDING_EVENTS = 500;
+/**
+ * A backlog is taken in large commits, since each costs a sync to disk or a round trip. But judging them, and the
+ * embedded store, work on the event loop: so large that one takes about so much processor time.
+ */
+const COMMIT_CPU_MS = 25;
+const FIRST_PENDING_EVENTS = 500;
+const FEWEST_PENDING_EVENTS = 100;
+const MOST_PENDING_EVENTS = 5_000;
 /** Position that only innocent lines moved: storing it late costs a re-read of them, nothing else. */
 const LAZY_PROGRESS_MS = 5_000;
 const FIRST_RETRY_MS = 250;
@@ -82,6 +88,7 @@ export class Counting {
   #filter: Filter;
   #policy: Policy;
   #events: LogEvent[] = [];
+  #pendingEvents = FIRST_PENDING_EVENTS;
   #batch: Batch | null = null;
   #lines = 0;
   #committedAt = 0;
@@ -152,7 +159,7 @@ export class Counting {
     });
     log.pending = chunk;
     if (chunk.lagBytes > 0) this.#behindAt = Date.now();
-    if (chunk.lagBytes > 0 && this.#events.length < MAX_PENDING_EVENTS) return true;
+    if (chunk.lagBytes > 0 && this.#events.length < this.#pendingEvents) return true;
     if (this.#events.length === 0 && Date.now() - this.#committedAt < LAZY_PROGRESS_MS) return true;
     return this.flush(signal);
   }
@@ -170,6 +177,7 @@ export class Counting {
       const { events, progress, at } = this.#batch;
       const policy = this.#policy;
       const subjects = policy.subjectsOf(events);
+      const before = process.cpuUsage();
       const outcome = await this.#untilStored(async () => {
         await this.#history?.prepare(events, at);
         return this.#store
@@ -190,6 +198,7 @@ export class Counting {
         if (!(await this.#goOnFrom(stored, signal))) return false;
         continue;
       }
+      this.#fitBatches(events.length, process.cpuUsage(before));
       this.#history?.adopt(outcome.notes, outcome.changes);
       for (const one of progress) this.#log(one.log).progress = one;
       this.#committedAt = at;
@@ -251,6 +260,14 @@ export class Counting {
       `store ${this.#store.url} has lost everything: counting goes on at the present place in the log, scores start from nothing`,
     );
     return true;
+  }
+
+  #fitBatches(events: number, { user, system }: NodeJS.CpuUsage): void {
+    // What came of few events says little of many.
+    if (events < FEWEST_PENDING_EVENTS) return;
+    const fitting = (events * COMMIT_CPU_MS) / Math.max(1, (user + system) / 1_000);
+    const bounded = Math.min(MOST_PENDING_EVENTS, Math.max(FEWEST_PENDING_EVENTS, fitting));
+    this.#pendingEvents = Math.round((this.#pendingEvents + bounded) / 2);
   }
 
   #nextBatch(): Batch | null {

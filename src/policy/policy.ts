@@ -44,7 +44,7 @@ const CLOCK_SKEW_MS = 60_000;
 const MAX_PLACES = 65_536;
 
 /** Where an address belongs. */
-interface Place {
+export interface Place {
   readonly subject: string;
   readonly network: string | null;
   /** Why it is never banned, or null. */
@@ -72,7 +72,7 @@ export class Policy {
   subjectsOf(events: readonly LogEvent[]): string[] {
     const subjects = new Set<string>();
     for (const { ip } of events) {
-      const { subject, network } = this.#place(ip);
+      const { subject, network } = this.placeOf(ip);
       subjects.add(subject);
       if (network !== null) subjects.add(network);
     }
@@ -205,6 +205,22 @@ export class Policy {
     return docket.verdict();
   }
 
+  /** Where an address belongs; the ones asked for last are remembered. */
+  placeOf(ip: string): Place {
+    if (ip === this.#lastIp) return this.#lastPlace;
+    const known = this.#places.get(ip);
+    if (known !== undefined) {
+      this.#lastIp = ip;
+      this.#lastPlace = known;
+      return known;
+    }
+    if (this.#places.size >= MAX_PLACES) this.#places.clear();
+    const subject = subjectOf(ip, this.settings.ipv6Prefix);
+    const place = { subject, network: networkOf(subject), allowedWhy: this.allowlist.why(ip, null) };
+    this.#places.set(ip, place);
+    return place;
+  }
+
   scoreAt(state: SubjectState, at: number): number {
     return valueAt(state.score, at, this.settings.halfLifeMs);
   }
@@ -257,7 +273,7 @@ export class Policy {
   }
 
   #judgeOne(docket: Docket, event: LogEvent, at: number): void {
-    const { subject, network, allowedWhy: byAddress } = this.#place(event.ip);
+    const { subject, network, allowedWhy: byAddress } = this.placeOf(event.ip);
     const allowed = byAddress !== null || this.allowlist.whyName(event.host) !== null;
     docket.settle(subject, at);
     if (network !== null) docket.settle(network, at);
@@ -312,21 +328,6 @@ export class Policy {
     if (network === null) return;
     docket.change(network, { guardedAt: Math.max(docket.state(network).guardedAt ?? at, at) });
     docket.release(network, at, 'allowed');
-  }
-
-  #place(ip: string): Place {
-    if (ip === this.#lastIp) return this.#lastPlace;
-    const known = this.#places.get(ip);
-    if (known !== undefined) {
-      this.#lastIp = ip;
-      this.#lastPlace = known;
-      return known;
-    }
-    if (this.#places.size >= MAX_PLACES) this.#places.clear();
-    const subject = subjectOf(ip, this.settings.ipv6Prefix);
-    const place = { subject, network: networkOf(subject), allowedWhy: this.allowlist.why(ip, null) };
-    this.#places.set(ip, place);
-    return place;
   }
 
   #recent(seenAt: number | null, at: number): boolean {

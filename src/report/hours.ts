@@ -2,7 +2,6 @@
  * The daemon's own history, an hour a piece: what its live events came to, in the words of the report. Pure; where it
  * is kept, and that each event counts once, is the daemon's.
  */
-import { networkOf, subjectOf } from '../domain/address.js';
 import type { LogEvent } from '../domain/event.js';
 import type { Verdict } from '../policy/outcome.js';
 import type { Policy } from '../policy/policy.js';
@@ -144,8 +143,7 @@ function tell(
   policy: Policy,
   enforced: boolean,
 ): void {
-  const subject = subjectOf(event.ip, policy.settings.ipv6Prefix);
-  const network = networkOf(subject);
+  const { subject, network } = policy.placeOf(event.ip);
   const isBanned =
     !enforced && (meets(terms.get(subject), event.at) || (network !== null && meets(terms.get(network), event.at)));
   if (event.kind === 'accepted' || event.kind === 'authenticated') {
