@@ -324,7 +324,8 @@ class Schedule {
     if (this.#host.hasLateWriter) this.#host.reopen();
     if (this.#daemon === null) {
       const unread = this.#host.unreadOf((await this.#position()) ?? null);
-      for (const line of unread) line.fate = 'lost';
+      // Half of a risky line may stand at the end of a copy, and be counted there.
+      for (const line of unread) if (line.fate === 'sure') line.fate = 'lost';
     } else {
       this.#thaw();
       this.#host.write([this.lines.offense()]);
