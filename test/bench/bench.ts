@@ -10,10 +10,11 @@ import { lineToMap } from './line-to-map.js';
 import { memory } from './memory.js';
 import { publishing } from './publishing.js';
 import { replay } from './replay.js';
+import { reporting } from './reporting.js';
 import { rotation } from './rotation.js';
 import { starting } from './starting.js';
 
-const PARTS: readonly Part[] = [replay, backlog, lineToMap, publishing, memory, starting, rotation];
+const PARTS: readonly Part[] = [replay, reporting, backlog, lineToMap, publishing, memory, starting, rotation];
 
 const WHOLE: Form = {
   lines: 1_000_000,
