@@ -8,7 +8,7 @@ import { Readable } from 'node:stream';
 import zlib from 'node:zlib';
 import { reasonOf, UsageError } from '../domain/errors.js';
 import { LineClock } from '../filter/clock.js';
-import { TextHeader } from './header.js';
+import { LineHeader } from '../filter/header.js';
 import { wholeLines } from './whole-lines.js';
 
 export interface ReportLog {
@@ -38,9 +38,9 @@ export async function openLogs(names: readonly string[]): Promise<ReportLog[]> {
 /** Instant of the first line that has one; infinite for none. */
 function firstStamp(text: string, writtenAt: number): number {
   const clock = new LineClock(writtenAt);
-  const header = new TextHeader();
+  const header = new LineHeader();
   for (const line of text.split('\n', 1_000)) {
-    if (!header.read(line, 0, line.length)) continue;
+    if (!header.read(Buffer.from(line, 'latin1'), 0, line.length)) continue;
     const at = clock.parse(line, header.stampStart, header.stampEnd);
     if (!Number.isNaN(at)) return at;
   }

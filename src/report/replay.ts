@@ -6,9 +6,9 @@ import { networkOf, subjectOf } from '../domain/address.js';
 import type { LogEvent, Match } from '../domain/event.js';
 import { LineClock } from '../filter/clock.js';
 import type { Filter } from '../filter/filter.js';
+import { LineHeader } from '../filter/header.js';
 import { Sessions } from '../policy/session.js';
 import { Counter } from './counter.js';
-import { TextHeader } from './header.js';
 import type { ReportLog } from './logs.js';
 import { MailTally, type Sorted } from './mail.js';
 import { parseRefusal, RefusalTally } from './rejects.js';
@@ -64,7 +64,7 @@ export class Replay {
   wouldRefuse = 0;
   readonly #options: ReplayOptions;
   readonly #sessions = new Sessions();
-  readonly #header = new TextHeader();
+  readonly #header = new LineHeader();
   readonly #services = new Map<string, Service>();
   readonly #open = new Map<number, Session>();
   readonly #clients = new Map<string, Client>();
@@ -75,6 +75,8 @@ export class Replay {
   #attempts: Attempt[] = [];
   #deliveries: Delivery[] = [];
   #text = '';
+  /** The same as bytes, at the same offsets. */
+  #bytes = Buffer.alloc(0);
   #end = 0;
 
   constructor(options: ReplayOptions) {
@@ -112,7 +114,8 @@ export class Replay {
   #take(text: string, scanning: LineClock): void {
     const matches = this.#matches;
     matches.length = 0;
-    this.lines += this.#options.filter.scan(text, scanning, (match) => matches.push(match));
+    this.#bytes = Buffer.from(text, 'latin1');
+    this.lines += this.#options.filter.scan(this.#bytes, scanning, (match) => matches.push(match));
     this.#text = text;
     this.#see(this.#stampOf(text, 0, this.#clock));
     let next = 0;
@@ -137,12 +140,12 @@ export class Replay {
   #line(from: number, end: number, match: Match | null): void {
     const header = this.#header;
     const text = this.#text;
-    if (!header.read(text, from, end)) {
+    if (!header.read(this.#bytes, from, end)) {
       if (match !== null) this.#weigh(match);
       return;
     }
     this.#end = end;
-    const service = this.#serviceOf(text.slice(header.programStart, header.programEnd));
+    const service = this.#serviceOf(header.hostless ? 'dovecot' : text.slice(header.programStart, header.programEnd));
     const start = header.messageStart;
     switch (service) {
       case 'smtpd':
@@ -402,8 +405,9 @@ export class Replay {
 
   #stampOf(text: string, from: number, clock: LineClock): number {
     const newline = text.indexOf('\n', from);
-    if (!this.#header.read(text, from, newline < 0 ? text.length : newline)) return Number.NaN;
-    return clock.parse(text, this.#header.stampStart, this.#header.stampEnd);
+    const line = text.slice(from, newline < 0 ? text.length : newline);
+    if (!this.#header.read(Buffer.from(line, 'latin1'), 0, line.length)) return Number.NaN;
+    return clock.parse(line, this.#header.stampStart, this.#header.stampEnd);
   }
 }
 
