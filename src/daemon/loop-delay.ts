@@ -1,7 +1,8 @@
 /** How long the event loop was kept from its work at most: what blocks it keeps signals, timers and the log waiting. */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 
-const RESOLUTION_MS = 10;
+/** The monitor is a timer: a finer one would be most of what a daemon at rest does. */
+const RESOLUTION_MS = 50;
 
 export class LoopDelay {
   readonly #histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
