@@ -19,9 +19,9 @@ import type { Place } from './positions-file.js';
 
 /**
  * A backlog is taken in large commits, since each costs a sync to disk or a round trip. But judging them, and the
- * embedded store, work on the event loop: so large that one takes about so much processor time.
+ * embedded store with its sync, work on the event loop: so large that one takes about so long.
  */
-const COMMIT_CPU_MS = 25;
+const COMMIT_MS = 30;
 const FIRST_PENDING_EVENTS = 500;
 const FEWEST_PENDING_EVENTS = 100;
 const MOST_PENDING_EVENTS = 5_000;
@@ -177,7 +177,7 @@ export class Counting {
       const { events, progress, at } = this.#batch;
       const policy = this.#policy;
       const subjects = policy.subjectsOf(events);
-      const before = process.cpuUsage();
+      const begunAt = performance.now();
       const outcome = await this.#untilStored(async () => {
         await this.#history?.prepare(events, at);
         return this.#store
@@ -198,7 +198,7 @@ export class Counting {
         if (!(await this.#goOnFrom(stored, signal))) return false;
         continue;
       }
-      this.#fitBatches(events.length, process.cpuUsage(before));
+      this.#fitBatches(events.length, performance.now() - begunAt);
       this.#history?.adopt(outcome.notes, outcome.changes);
       for (const one of progress) this.#log(one.log).progress = one;
       this.#committedAt = at;
@@ -262,10 +262,10 @@ export class Counting {
     return true;
   }
 
-  #fitBatches(events: number, { user, system }: NodeJS.CpuUsage): void {
+  #fitBatches(events: number, tookMs: number): void {
     // What came of few events says little of many.
     if (events < FEWEST_PENDING_EVENTS) return;
-    const fitting = (events * COMMIT_CPU_MS) / Math.max(1, (user + system) / 1_000);
+    const fitting = (events * COMMIT_MS) / Math.max(1, tookMs);
     const bounded = Math.min(MOST_PENDING_EVENTS, Math.max(FEWEST_PENDING_EVENTS, fitting));
     this.#pendingEvents = Math.round((this.#pendingEvents + bounded) / 2);
   }

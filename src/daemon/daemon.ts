@@ -2,7 +2,7 @@
  * The loop that joins the rooms: source → filter → policy → store → access map; with its schedules, signals and lock.
  * Every part may fail by itself: what can wait waits and says so, what can't ends the program with a clear sentence.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { type ScheduledTask, schedule } from 'node-cron';
 import { toPolicySettings } from '../config/load.js';
 import { type Ban, LONGEST_ORDER_MS } from '../domain/ban.js';
@@ -33,7 +33,9 @@ const HOUSEKEEPING_MS = 1_000;
 const INTACT_EVERY_TICKS = 2;
 const CURTAIL_EVERY_TICKS = 10;
 const RETRY_MS = 1_000;
-const SETTLE_BATCH = 1_000;
+/** What one commit settles, so that the event loop is soon free again; and how many of them follow each other. */
+const SETTLE_BATCH = 200;
+const SETTLE_ROUNDS = 10;
 
 export interface DaemonOptions {
   readonly plan: Plan;
@@ -384,9 +386,13 @@ export class Daemon {
 
   async #settleEnded(): Promise<void> {
     const now = Date.now();
-    const ended = await this.#store.endedBans(now, SETTLE_BATCH);
-    if (ended.length === 0) return;
-    this.#tell(await this.#store.commit(ended, (states) => this.#policy.settle(ended, states, now)));
+    for (let round = 0; round < SETTLE_ROUNDS; round++) {
+      const ended = await this.#store.endedBans(now, SETTLE_BATCH);
+      if (ended.length === 0) return;
+      this.#tell(await this.#store.commit(ended, (states) => this.#policy.settle(ended, states, now)));
+      if (ended.length < SETTLE_BATCH) return;
+      await nextTurn();
+    }
   }
 
   /** A clock that was ahead, or a `ban.max` that was longer, must not outlive itself in the bans of that time. */

@@ -44,10 +44,11 @@ export class Salvage {
   }
 
   /** The store's bans, in order of their end, with those that it has lost. */
-  with(bans: readonly Ban[], now: number): MapEntry[] {
+  with(bans: readonly Ban[], now: number): readonly MapEntry[] {
+    if (this.#lost.length === 0) return bans;
     const known = new Set(bans.map(({ subject }) => subject));
     const lost = this.#lost.filter(({ subject, until }) => until > now && !known.has(subject));
-    return lost.length === 0 ? [...bans] : [...bans, ...lost].sort((a, b) => a.until - b.until);
+    return [...bans, ...lost].sort((a, b) => a.until - b.until);
   }
 
   /** Puts what is still lost back into the store. */

@@ -41,7 +41,7 @@ const NEGLIGIBLE = 0.01;
 const MAX_EVIDENCE_LINE = 500;
 /** How far the clocks of several hosts may differ without one of them taking another's ban for too long. */
 const CLOCK_SKEW_MS = 60_000;
-const MAX_PLACES = 65_536;
+const MAX_PLACES = 16_384;
 
 /** Where an address belongs. */
 export interface Place {
