@@ -331,7 +331,7 @@ function isFault(error: unknown): boolean {
 
 const NO_SPACE = /no space left|disk quota exceeded/i;
 /** mdb_strerror() of what only a damaged file brings about. */
-export const DAMAGE = /MDB_(?:CORRUPTED|PAGE_NOTFOUND|PANIC|INVALID|VERSION_MISMATCH|CURSOR_FULL|BAD_TXN)/;
+export const DAMAGE = /MDB_(?:CORRUPTED|PROBLEM|PAGE_NOTFOUND|PANIC|INVALID|VERSION_MISMATCH|CURSOR_FULL|BAD_TXN)/;
 
 /** Adding 0 turns -0, which LMDB's keys tell from 0, into 0. */
 function finite(rank: number | undefined): number | null {
