@@ -23,7 +23,9 @@ export async function timed(
   options: { input?: string; codes?: number[] } = {},
 ): Promise<Timing> {
   // The shell's own accounting: Node tells no child's processor time.
-  const script = `TIMEFORMAT='%R %U %S'; time "$@" ${options.input === undefined ? '</dev/null' : '<"$INPUT"'} >/dev/null 2>/dev/null`;
+  // Through a pipe: grep, for one, ends at the first match when its output is /dev/null.
+  const input = options.input === undefined ? '</dev/null' : '<"$INPUT"';
+  const script = `set -o pipefail; TIMEFORMAT='%R %U %S'; time { "$@" ${input} 2>/dev/null | cat >/dev/null; }`;
   const child = spawn('bash', ['-c', script, 'bash', ...argv], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...process.env, ...(options.input !== undefined && { INPUT: options.input }) },

@@ -37,7 +37,11 @@ async function lostBy(name: string, read: Reader): Promise<Figure> {
   });
   await sleep(500);
   for (let round = 0; round < ROTATIONS; round++) {
-    for (let line = 0; line < LINES; line++) appendFileSync(log, `round ${round} line ${line}\n`);
+    for (let line = 0; line < LINES; line++) {
+      appendFileSync(log, `round ${round} line ${line}\n`);
+      // The readers live in this process too.
+      if (line % 20 === 0) await sleep(1);
+    }
     renameSync(log, `${log}.${ROTATIONS - round}`);
     writeFileSync(log, '');
     await sleep(BETWEEN_MS);
