@@ -88,6 +88,7 @@ async function main(flags: Flags): Promise<void> {
     prefix: config.store.prefix,
     passwordFile: config.store.password_file,
     caFile: config.store.ca_file,
+    ownThread: true,
     onNotice: (level, message) => logger[level]({ event: 'store' }, message),
   });
   try {
@@ -126,7 +127,7 @@ function lmdbFolder(storeUrl: string): string | null {
  * is damaged in it is set aside before anybody reads it.
  */
 async function takeStateFolder(folder: string, logger: Logger): Promise<Lock> {
-  const { makeFolder } = await import('./store/lmdb.js');
+  const { makeFolder } = await import('./store/lmdb-file.js');
   makeFolder(folder);
   const lock = await acquireLock(join(folder, 'daemon.lock'), { waitMs: 0 });
   if (lock === null) {

@@ -18,10 +18,10 @@ import type { Logger } from './log.js';
 import type { Place } from './positions-file.js';
 
 /**
- * A backlog is taken in large commits, since each costs a sync to disk or a round trip. But judging them, and the
- * embedded store with its sync, work on the event loop: so large that one takes about so long.
+ * A backlog is taken in large commits, since each costs a sync to disk or a round trip. But judging them keeps the
+ * event loop: so large that it takes about so long.
  */
-const COMMIT_MS = 30;
+const JUDGING_MS = 12;
 const FIRST_PENDING_EVENTS = 500;
 const FEWEST_PENDING_EVENTS = 100;
 const MOST_PENDING_EVENTS = 5_000;
@@ -29,6 +29,9 @@ const MOST_PENDING_EVENTS = 5_000;
 const LAZY_PROGRESS_MS = 5_000;
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 5_000;
+
+/** `soon`: once no other commit is under way; reading may go on until then. */
+export type Due = 'now' | 'soon' | 'later';
 
 export interface CountingOptions {
   readonly store: Store;
@@ -148,8 +151,8 @@ export class Counting {
     this.#policy = policy;
   }
 
-  /** Takes in a chunk; commits when it is worth it. Resolves false when `signal` ended a wait for the store. */
-  async take(chunk: Chunk, signal: AbortSignal): Promise<boolean> {
+  /** Takes in a chunk, also while a commit is under way, and says when the next one is worth it. */
+  take(chunk: Chunk): Due {
     const log = this.#log(chunk.log);
     log.clock.reference(chunk.writtenAt);
     this.#lines += this.#filter.scan(chunk.lines, log.clock, (match: Match) => {
@@ -158,10 +161,12 @@ export class Counting {
       if (event !== null) this.#events.push(event);
     });
     log.pending = chunk;
-    if (chunk.lagBytes > 0) this.#behindAt = Date.now();
-    if (chunk.lagBytes > 0 && this.#events.length < this.#pendingEvents) return true;
-    if (this.#events.length === 0 && Date.now() - this.#committedAt < LAZY_PROGRESS_MS) return true;
-    return this.flush(signal);
+    if (chunk.lagBytes > 0) {
+      this.#behindAt = Date.now();
+      if (this.#events.length < this.#pendingEvents) return 'later';
+      return this.#events.length < 2 * this.#pendingEvents ? 'soon' : 'now';
+    }
+    return this.#events.length > 0 || Date.now() - this.#committedAt >= LAZY_PROGRESS_MS ? 'now' : 'later';
   }
 
   /**
@@ -172,18 +177,21 @@ export class Counting {
   async flush(signal: AbortSignal): Promise<boolean> {
     if (this.#outdated) return false;
     // A batch whose answer never came may have been applied: it is sent again as it was, until it is known.
+    let isLast = this.#batch === null;
     this.#batch ??= this.#nextBatch();
     while (this.#batch !== null) {
       const { events, progress, at } = this.#batch;
       const policy = this.#policy;
       const subjects = policy.subjectsOf(events);
-      const begunAt = performance.now();
+      let judgingMs = 0;
       const outcome = await this.#untilStored(async () => {
         await this.#history?.prepare(events, at);
         return this.#store
           .commit(subjects, (states) => {
+            const begunAt = performance.now();
             const verdict = policy.judge(events, states, at);
             const notes = this.#history?.notes({ events, before: states, verdict, policy, enforced: this.#enforced });
+            judgingMs = performance.now() - begunAt;
             return { ...verdict, progress, ...(notes !== undefined && { notes }) };
           })
           .catch((error: unknown) => staleOrThrow(error));
@@ -198,12 +206,14 @@ export class Counting {
         if (!(await this.#goOnFrom(stored, signal))) return false;
         continue;
       }
-      this.#fitBatches(events.length, performance.now() - begunAt);
+      this.#fitBatches(events.length, judgingMs);
       this.#history?.adopt(outcome.notes, outcome.changes);
       for (const one of progress) this.#log(one.log).progress = one;
       this.#committedAt = at;
       this.#onCommitted(outcome, events);
-      this.#batch = this.#nextBatch();
+      // What came meanwhile makes a batch of its own when it is worth one.
+      this.#batch = isLast ? null : this.#nextBatch();
+      isLast = true;
     }
     return true;
   }
@@ -265,7 +275,7 @@ export class Counting {
   #fitBatches(events: number, tookMs: number): void {
     // What came of few events says little of many.
     if (events < FEWEST_PENDING_EVENTS) return;
-    const fitting = (events * COMMIT_MS) / Math.max(1, tookMs);
+    const fitting = (events * JUDGING_MS) / Math.max(1, tookMs);
     const bounded = Math.min(MOST_PENDING_EVENTS, Math.max(FEWEST_PENDING_EVENTS, fitting));
     this.#pendingEvents = Math.round((this.#pendingEvents + bounded) / 2);
   }

@@ -150,11 +150,24 @@ export class Daemon {
       });
       this.#source = source;
       if (this.#nextPlan !== null) source.stop();
+      // Reading goes on while a commit is under way.
+      let committed: Promise<boolean | undefined> = Promise.resolve(true);
+      let isCommitting = false;
       for await (const chunk of source.chunks()) {
-        if (!(await this.#serially(() => counting.take(chunk, signal)))) break;
+        const due = counting.take(chunk);
+        if (due === 'now' || (due === 'soon' && !isCommitting)) {
+          if (!(await committed)) break;
+          isCommitting = true;
+          committed = this.#serially(() => counting.flush(signal)).finally(() => {
+            isCommitting = false;
+          });
+          // Waited for later; until then its failure is nobody's.
+          committed.catch(() => undefined);
+        }
         if (signal.aborted || this.#nextPlan !== null) break;
       }
       source.stop();
+      await committed;
       await this.#serially(() => counting.flush(signal.aborted ? AbortSignal.abort() : signal));
       if (counting.outdated) continue;
       const next = this.#nextPlan;

@@ -9,6 +9,9 @@ export type { Logger };
 /** sd-daemon(3): a line that begins with `<N>` gets that syslog priority. */
 const JOURNAL_PRIORITY: Record<number, string> = { 10: '<7>', 20: '<7>', 30: '<6>', 40: '<4>', 50: '<3>', 60: '<2>' };
 
+/** What waits for a reader that stands still; later lines are dropped. */
+const MOST_WAITING_BYTES = 16 << 20;
+
 export function createLogger(output: Config['log_output']): Logger {
   const format = output.format === 'auto' ? automaticFormat() : output.format;
   return pino({ level: output.level, base: null, hooks: { streamWrite: safeJson } }, destination(format));
@@ -20,11 +23,13 @@ function automaticFormat(): 'pretty' | 'json' | 'journal' {
 }
 
 function destination(format: 'pretty' | 'json' | 'journal'): DestinationStream {
-  if (format === 'json') return pino.destination({ dest: 2, sync: true });
+  // Whoever reads it may be slow, or stand still: writing would then keep the event loop (a pipe that is full, for 100 ms
+  // a try). What is left is written at the end.
+  const stderr = pino.destination({ dest: 2, sync: false, maxLength: MOST_WAITING_BYTES });
+  if (format === 'json') return stderr;
   const journal = format === 'journal';
   return pretty({
-    destination: 2,
-    sync: true,
+    destination: stderr,
     colorize: !journal && process.stderr.isTTY && process.env['NO_COLOR'] === undefined,
     translateTime: 'SYS:HH:MM:ss',
     ignore: journal ? 'time,level,pid,hostname' : 'pid,hostname',

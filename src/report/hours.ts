@@ -150,8 +150,9 @@ function tell(
     if (event.kind === 'authenticated') hour.logins++;
     if (!event.line.includes(': client=')) return;
     hour.accepted++;
-    if (hour.delivered[subject] !== undefined || Object.keys(hour.delivered).length < MOST_SUBJECTS)
-      hour.delivered[subject] = (hour.delivered[subject] ?? 0) + 1;
+    const delivered = hour.delivered[subject];
+    if (delivered !== undefined || hasRoom(hour.delivered, MOST_SUBJECTS))
+      hour.delivered[subject] = (delivered ?? 0) + 1;
     if (!isBanned) return;
     hour.hurt++;
     const row = subjectIn(hour, subject);
@@ -171,9 +172,9 @@ function tell(
   const service = REJECT.exec(event.line.slice(0, 400))?.[1];
   const isStopped = isOurs || (isBanned && service !== undefined && service !== 'postscreen');
   const around = network ?? subject;
-  const row = hour.networks[around] ?? [0, 0];
-  if (hour.networks[around] !== undefined || Object.keys(hour.networks).length < MOST_NETWORKS)
-    hour.networks[around] = row;
+  const known = hour.networks[around];
+  const row = known ?? [0, 0];
+  if (known === undefined && hasRoom(hour.networks, MOST_NETWORKS)) hour.networks[around] = row;
   row[0]++;
   if (service === undefined && !isOurs) return;
   hour.attempts++;
@@ -186,6 +187,16 @@ function tell(
 
 function meets(terms: readonly Term[] | undefined, at: number): boolean {
   return terms?.some(({ from, until }) => from + OPEN_SESSION_MS <= at && at < until) ?? false;
+}
+
+/** Lists that were found full: counting their entries anew for each event would be most of the work. */
+const full = new WeakSet<object>();
+
+function hasRoom(list: Readonly<Record<string, unknown>>, most: number): boolean {
+  if (full.has(list)) return false;
+  if (Object.keys(list).length < most) return true;
+  full.add(list);
+  return false;
 }
 
 /** One that scored enough for a ban and has none is never banned. */
@@ -202,7 +213,7 @@ function noteSpared(subject: string, state: SubjectState, policy: Policy, hourAt
 function subjectIn(hour: Hour, subject: string): HourSubject | null {
   const known = hour.subjects[subject];
   if (known !== undefined) return known;
-  if (Object.keys(hour.subjects).length >= MOST_SUBJECTS) return null;
+  if (!hasRoom(hour.subjects, MOST_SUBJECTS)) return null;
   const made: HourSubject = {
     host: null,
     bans: 0,

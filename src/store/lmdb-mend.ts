@@ -4,7 +4,7 @@ import { renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { reasonOf, UnavailableError } from '../domain/errors.js';
-import { DAMAGE, requireRoom } from './lmdb.js';
+import { DAMAGE, requireRoom } from './lmdb-file.js';
 
 const WALK = fileURLToPath(new URL('./lmdb-walk.js', import.meta.url));
 /** Reading 100 MB takes about a second. */

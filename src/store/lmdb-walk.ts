@@ -5,15 +5,16 @@
  */
 import { type Database, open } from 'lmdb';
 import { DamagedError, reasonOf } from '../domain/errors.js';
-import { requireWhole, TABLES } from './lmdb.js';
+import { requireWhole } from './lmdb-file.js';
+import { TABLES } from './lmdb-tables.js';
 
 const [, , folder = ''] = process.argv;
 try {
   requireWhole(folder);
-  const root = open({ path: folder, encoding: 'json', maxDbs: 16, noSubdir: false, readOnly: true });
-  const subjects: Database | undefined = root.openDB({ name: 'subjects', encoding: 'json' });
+  const root = open({ path: folder, encoding: 'string', maxDbs: 16, noSubdir: false, readOnly: true });
+  const subjects: Database | undefined = root.openDB({ name: 'subjects', encoding: 'string' });
   for (const name of TABLES) {
-    const table = root.openDB({ name, encoding: 'json' });
+    const table: Database<string> | undefined = root.openDB({ name, encoding: 'string' });
     // A store that has just been made lacks them.
     if (table === undefined) continue;
     let count = 0;
@@ -21,6 +22,7 @@ try {
       count++;
       // By its key each entry is found on another way, over the branches.
       if (value === undefined || table.get(key) === undefined) throw new SyntaxError(`an entry of ${name} is lost`);
+      if (name !== 'ranks') for (const line of value.split('\n')) JSON.parse(line);
       // The indexes name subjects that there are.
       const subject = Array.isArray(key) ? key[1] : undefined;
       if (subject !== undefined && subjects?.get(subject) === undefined) {

@@ -10,6 +10,8 @@ export interface OpenOptions {
   readonly passwordFile?: string | undefined;
   /** The CA of a `rediss://`, when it is none that everybody trusts. */
   readonly caFile?: string | undefined;
+  /** Commits to an embedded store wait for the disk in a thread of their own: for the daemon. */
+  readonly ownThread?: boolean;
   readonly onNotice?: (level: 'info' | 'warn' | 'error', message: string) => void;
 }
 
@@ -20,7 +22,7 @@ export interface OpenOptions {
 export async function openStore(url: string, options: OpenOptions): Promise<Store> {
   if (url === 'memory:') return new (await import('./memory.js')).MemoryStore();
   if (url.startsWith('lmdb:') && url.length > 'lmdb:'.length) {
-    return (await import('./lmdb.js')).LmdbStore.open(url.slice('lmdb:'.length));
+    return (await import('./lmdb.js')).LmdbStore.open(url.slice('lmdb:'.length), options);
   }
   if (/^(rediss?:\/\/|unix:|sentinel:\/\/|cluster:\/\/)./.test(url)) {
     return (await import('./redis.js')).RedisStore.open(url, options);

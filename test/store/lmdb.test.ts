@@ -31,8 +31,8 @@ async function open(path: string): Promise<Store> {
 }
 
 /** Runs the committer, and kills it `killAfterMs` after its first commit; resolves with the last commit it printed. */
-async function commitUntilKilled(path: string, killAfterMs: number): Promise<number> {
-  const child = spawn(process.execPath, [COMMITTER, `lmdb:${path}`, '1000000'], {
+async function commitUntilKilled(path: string, killAfterMs: number, how: string): Promise<number> {
+  const child = spawn(process.execPath, [COMMITTER, `lmdb:${path}`, '1000000', how], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let said = '';
@@ -48,19 +48,23 @@ async function commitUntilKilled(path: string, killAfterMs: number): Promise<num
 }
 
 describe('an lmdb store', () => {
-  it('holds every commit that returned, whole, after each of 20 kills', async () => {
-    const path = join(folder, 'store');
-    for (let kill = 0; kill < 20; kill++) {
-      const acknowledged = await commitUntilKilled(path, Math.random() * 30);
-      const store = await open(path);
-      const stored = Number((await store.progress('mx1')).get('/var/log/mail.log')?.commit);
-      // The one commit that was under way may have been stored, and not yet told.
-      expect([acknowledged, acknowledged + 1]).toContain(stored);
-      expect((await store.states(['203.0.113.1'])).get('203.0.113.1')?.offenses).toBe(stored);
-      expect((await store.history(1))[0]?.at).toBe(stored);
-      await opened.pop()?.close();
-    }
-  }, 90_000);
+  it.each(['here', 'thread'])(
+    'holds every commit that returned (%s), whole, after each of 20 kills',
+    async (how) => {
+      const path = join(folder, 'store');
+      for (let kill = 0; kill < 20; kill++) {
+        const acknowledged = await commitUntilKilled(path, Math.random() * 30, how);
+        const store = await open(path);
+        const stored = Number((await store.progress('mx1')).get('/var/log/mail.log')?.commit);
+        // The one commit that was under way may have been stored, and not yet told.
+        expect([acknowledged, acknowledged + 1]).toContain(stored);
+        expect((await store.states(['203.0.113.1'])).get('203.0.113.1')?.offenses).toBe(stored);
+        expect((await store.history(1))[0]?.at).toBe(stored);
+        await opened.pop()?.close();
+      }
+    },
+    90_000,
+  );
 
   it('shows and announces what another process commits, while it grows', async () => {
     const path = join(folder, 'store');

@@ -1,0 +1,54 @@
+/** The tables of an embedded store. Their values are JSON texts, which keep doubles exactly and mdb_dump shows. */
+import type { Database, RootDatabase } from 'lmdb';
+import { openEnvironment } from './lmdb-file.js';
+
+export const TABLES = ['subjects', 'ends', 'ranks', 'evidence', 'changes', 'allow', 'progress', 'notes'] as const;
+
+/** Among the named facts. */
+export const REVISION = 'revision';
+
+export class Tables {
+  readonly root: RootDatabase<string, string>;
+  /** `Stored`. */
+  readonly subjects: Database<string, string>;
+  /** [until, subject] of stored bans → `Ban`. */
+  readonly ends: Database<string, [number, string]>;
+  /** [rank, subject] of scored subjects; the value says nothing. */
+  readonly ranks: Database<string, [number, string]>;
+  /** Lines of `Evidence`, oldest first. */
+  readonly evidence: Database<string, string>;
+  /** `Change`, numbered as they came. */
+  readonly changes: Database<string, number>;
+  /** `AllowEntry` by entry. */
+  readonly allow: Database<string, string>;
+  /** `Progress` by a digest of host and log: a path may be longer than a key of LMDB. */
+  readonly progress: Database<string, string>;
+  readonly notes: Database<string, string>;
+
+  constructor(folder: string) {
+    this.root = openEnvironment(folder);
+    const table = <K extends string | number | [number, string]>(name: (typeof TABLES)[number]) =>
+      this.root.openDB<string, K>({ name, encoding: 'string' });
+    this.subjects = table('subjects');
+    this.ends = table('ends');
+    this.ranks = table('ranks');
+    this.evidence = table('evidence');
+    this.changes = table('changes');
+    this.allow = table('allow');
+    this.progress = table('progress');
+    this.notes = table('notes');
+  }
+
+  /**
+   * Counts what was written. LMDB's own number of a transaction is no use: it moves on an instant before readers see
+   * what that transaction wrote.
+   */
+  get revision(): number {
+    return Number(this.notes.get(REVISION) ?? 0);
+  }
+
+  get newestChange(): number {
+    const [newest] = this.changes.getKeys({ reverse: true, limit: 1 });
+    return newest ?? 0;
+  }
+}
