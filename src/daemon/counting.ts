@@ -3,7 +3,7 @@
  * stored in one atomic step. While the store is away nothing is read on: the log keeps the lines.
  */
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { UnavailableError } from '../domain/errors.js';
 import type { LogEvent, Match } from '../domain/event.js';
 import type { Position } from '../domain/position.js';
@@ -18,10 +18,12 @@ import type { Logger } from './log.js';
 import type { Place } from './positions-file.js';
 
 /**
- * A backlog is taken in large commits, since each costs a sync to disk or a round trip. But judging them keeps the
- * event loop: so large that it takes about so long.
+ * A backlog is taken in large commits, since each costs a sync to disk or a round trip. But judging them, reading the
+ * states and writing it all down keep the event loop: so large that this takes about so long.
  */
-const JUDGING_MS = 12;
+const COMMIT_MS = 20;
+/** What is done for a commit, as a multiple of judging it: for a store that does the rest in turns of its own. */
+const PER_JUDGING = 3;
 const FIRST_PENDING_EVENTS = 500;
 const FEWEST_PENDING_EVENTS = 100;
 const MOST_PENDING_EVENTS = 5_000;
@@ -183,18 +185,23 @@ export class Counting {
       const { events, progress, at } = this.#batch;
       const policy = this.#policy;
       const subjects = policy.subjectsOf(events);
-      let judgingMs = 0;
+      let keptMs = 0;
+      // Judging comes in a turn of its own, not in that of the reading, or of what the last commit brought about.
+      await nextTurn();
       const outcome = await this.#untilStored(async () => {
         await this.#history?.prepare(events, at);
-        return this.#store
+        const begunAt = performance.now();
+        const commit = this.#store
           .commit(subjects, (states) => {
-            const begunAt = performance.now();
+            const judgedFrom = performance.now();
             const verdict = policy.judge(events, states, at);
             const notes = this.#history?.notes({ events, before: states, verdict, policy, enforced: this.#enforced });
-            judgingMs = performance.now() - begunAt;
+            keptMs = PER_JUDGING * (performance.now() - judgedFrom);
             return { ...verdict, progress, ...(notes !== undefined && { notes }) };
           })
           .catch((error: unknown) => staleOrThrow(error));
+        keptMs = Math.max(keptMs, performance.now() - begunAt);
+        return commit;
       }, signal);
       if (outcome === null) return false;
       if (outcome instanceof StaleProgressError) {
@@ -206,7 +213,7 @@ export class Counting {
         if (!(await this.#goOnFrom(stored, signal))) return false;
         continue;
       }
-      this.#fitBatches(events.length, judgingMs);
+      this.#fitBatches(events.length, keptMs);
       this.#history?.adopt(outcome.notes, outcome.changes);
       for (const one of progress) this.#log(one.log).progress = one;
       this.#committedAt = at;
@@ -272,10 +279,10 @@ export class Counting {
     return true;
   }
 
-  #fitBatches(events: number, tookMs: number): void {
+  #fitBatches(events: number, keptMs: number): void {
     // What came of few events says little of many.
     if (events < FEWEST_PENDING_EVENTS) return;
-    const fitting = (events * JUDGING_MS) / Math.max(1, tookMs);
+    const fitting = (events * COMMIT_MS) / Math.max(1, keptMs);
     const bounded = Math.min(MOST_PENDING_EVENTS, Math.max(FEWEST_PENDING_EVENTS, fitting));
     this.#pendingEvents = Math.round((this.#pendingEvents + bounded) / 2);
   }
