@@ -13,11 +13,12 @@ import { ownAddresses } from '../domain/own-addresses.js';
 import { Allowlist, allowRules } from '../policy/allowlist.js';
 import { Policy, type PolicySettings } from '../policy/policy.js';
 import type { AllowEntry } from '../policy/state.js';
-import type { MapEntry } from '../postfix/access-map.js';
+import type { Picture } from '../postfix/access-map.js';
 import { mynetworks } from '../postfix/postconf.js';
 import type { Source } from '../source/source.js';
 import { type DaemonCounters, type DaemonNote, daemonNoteName, HEARTBEAT_MS } from '../store/daemon-note.js';
 import { type Outcome, StaleProgressError, type Store } from '../store/store.js';
+import { BanBook } from './ban-book.js';
 import { Counting } from './counting.js';
 import { Digest } from './digest.js';
 import { History } from './history.js';
@@ -261,19 +262,27 @@ export class Daemon {
     }
     const { map } = plan;
     await this.#salvage.look(map, this.#policy);
-    this.#publisher = new Publisher({ map, bans: () => this.#bansForMap(), logger: this.#logger });
+    const book = new BanBook(this.#store);
+    this.#publisher = new Publisher({
+      map,
+      picture: () => this.#pictureFrom(book),
+      soonestEnd: () => this.#salvage.soonestEnd(book.soonestEnd),
+      onPublished: () => book.published(),
+      logger: this.#logger,
+    });
     await this.#publisher.publish();
   }
 
   /** What the map shall hold. A store that has just been emptied must not empty the map. */
-  async #bansForMap(): Promise<readonly MapEntry[]> {
+  async #pictureFrom(book: BanBook): Promise<Picture> {
     const now = Date.now();
-    const bans = await this.#store.bans(now);
+    const picture = await book.update(now);
     // Asked behind the reading: what holds now held then.
     if ((await this.#store.changesSince(this.#cursor)).gap) {
       throw new UnavailableError(`store ${this.#store.url} has lost changes: the access map is compared with it first`);
     }
-    return this.#salvage.with(bans, now);
+    if (!this.#salvage.isNeeded) return picture;
+    return { changes: null, all: () => this.#salvage.with(picture.all(), now) };
   }
 
   /** In dry-run nobody is refused, also not by what an earlier run in enforce mode left behind. */

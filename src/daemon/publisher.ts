@@ -3,7 +3,7 @@
  * takes ended bans out on time, from the map alone when the store is away.
  */
 import { reasonOf, UnavailableError } from '../domain/errors.js';
-import type { AccessMap, MapEntry, PublishResult } from '../postfix/access-map.js';
+import type { AccessMap, Picture, PublishResult } from '../postfix/access-map.js';
 import type { Logger } from './log.js';
 
 /** Each publish makes every smtpd restart at its next connection (measured: 30 to 85 ms once), so they are spaced. */
@@ -15,14 +15,18 @@ const LOOK_MS = 1_000;
 
 export interface PublisherOptions {
   readonly map: AccessMap;
-  /** What the map shall hold, in order of the ends. */
-  readonly bans: () => Promise<readonly MapEntry[]>;
+  /** What the map shall hold. */
+  readonly picture: () => Promise<Picture>;
+  /** When the first ban of the last picture ends, milliseconds. */
+  readonly soonestEnd: () => number;
+  /** The last picture is in the map. */
+  readonly onPublished: () => void;
   readonly logger: Logger;
 }
 
 export class Publisher {
   readonly #map: AccessMap;
-  readonly #bans: PublisherOptions['bans'];
+  readonly #options: PublisherOptions;
   readonly #logger: Logger;
   #timer: NodeJS.Timeout | undefined;
   /** When a change or another try is due, on the monotonic clock: setting the wall clock must not put it off. */
@@ -40,7 +44,7 @@ export class Publisher {
 
   constructor(options: PublisherOptions) {
     this.#map = options.map;
-    this.#bans = options.bans;
+    this.#options = options;
     this.#logger = options.logger;
   }
 
@@ -102,13 +106,9 @@ export class Publisher {
     const now = performance.now();
     this.#gapMs = Math.min(LARGEST_GAP_MS, this.#gapMs * 2);
     this.#startedAt = now;
-    let soonestEnd = Number.POSITIVE_INFINITY;
     try {
-      const result = await this.#map.publish(async () => {
-        const bans = await this.#bans();
-        soonestEnd = bans[0]?.until ?? soonestEnd;
-        return bans;
-      });
+      const result = await this.#map.publishPicture(this.#options.picture);
+      this.#options.onPublished();
       if (this.#lastError !== null) this.#logger.info({ event: 'map-works' }, 'the access map is published again');
       this.#lastError = null;
       this.#tellLeftOut(result);
@@ -119,7 +119,7 @@ export class Publisher {
           `access map published: ${entries} entries (${added} added, ${removed} removed)`,
         );
       }
-      this.#endsAt = Math.max(soonestEnd, Date.now() + FIRST_GAP_MS);
+      this.#endsAt = Math.max(this.#options.soonestEnd(), Date.now() + FIRST_GAP_MS);
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       this.#complain(error);

@@ -3,7 +3,6 @@
  * anew. They stay in the map, and go back into the store with their ends, once all lines that may bring them back by
  * themselves are read.
  */
-import type { Ban } from '../domain/ban.js';
 import type { Policy } from '../policy/policy.js';
 import type { AccessMap, MapEntry } from '../postfix/access-map.js';
 import type { Outcome, Store } from '../store/store.js';
@@ -44,11 +43,18 @@ export class Salvage {
   }
 
   /** The store's bans, in order of their end, with those that it has lost. */
-  with(bans: readonly Ban[], now: number): readonly MapEntry[] {
+  with(bans: readonly MapEntry[], now: number): readonly MapEntry[] {
     if (this.#lost.length === 0) return bans;
     const known = new Set(bans.map(({ subject }) => subject));
     const lost = this.#lost.filter(({ subject, until }) => until > now && !known.has(subject));
     return [...bans, ...lost].sort((a, b) => a.until - b.until);
+  }
+
+  /** When the first of those bans, or of the lost ones, ends. */
+  soonestEnd(ofTheStore: number): number {
+    const now = Date.now();
+    const ahead = this.#lost.filter(({ until }) => until > now);
+    return ahead.reduce((soonest, { until }) => Math.min(soonest, until), ofTheStore);
   }
 
   /** Puts what is still lost back into the store. */

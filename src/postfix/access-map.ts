@@ -20,6 +20,7 @@ import {
   type Table,
   tableOf,
 } from './entry.js';
+import { MapChanges } from './map-changes.js';
 import {
   asideOf,
   changedAt,
@@ -28,6 +29,7 @@ import {
   MapFiles,
   removeAsides,
   replaceAll,
+  type Step,
   settle,
   stampsOf,
   textOf,
@@ -46,6 +48,19 @@ export interface AccessMapOptions extends Rendering, PostmapOptions {
   /** Command that makes every smtpd open its tables anew: once after a repair, and for what Postfix does not notice. */
   readonly reload: readonly string[];
   readonly onNotice?: (level: 'info' | 'warn' | 'error', message: string) => void;
+}
+
+/** The bans as they are, and what changed since the picture before, null when that is not known. */
+export interface Picture {
+  readonly changes: BanChanges | null;
+  readonly all: () => readonly MapEntry[];
+}
+
+export interface BanChanges {
+  /** New bans, and those that changed. */
+  readonly put: readonly MapEntry[];
+  /** Subjects that are no longer banned. */
+  readonly gone: readonly string[];
 }
 
 export interface PublishResult {
@@ -95,6 +110,7 @@ export function parseMapSpec(text: string): { readonly type: string; readonly pa
 
 /** Lines of the two tables, by key, in the order in which they are written. */
 type Lines = Readonly<Record<Table, ReadonlyMap<string, string>>>;
+type OwnLines = Readonly<Record<Table, Map<string, string>>>;
 
 /** One entry as it was rendered last: most bans are the same in the next picture. */
 interface Rendered {
@@ -123,10 +139,12 @@ export class AccessMap {
   readonly path: string;
   readonly #options: AccessMapOptions;
   readonly #files: MapFiles;
+  readonly #changes: MapChanges;
   readonly #postmap: Postmap;
   /** What this process published last: spares reading it back. */
-  #last: { readonly stamps: string; readonly lines: Lines } | null = null;
-  #rendered: ReadonlyMap<string, Rendered> = new Map();
+  #last: { readonly stamps: string; readonly lines: OwnLines } | null = null;
+  #rendered = new Map<string, Rendered>();
+  #leftOut = 0;
   /** Bans that no map can hold, when it was published last. */
   #unfit = 0;
 
@@ -135,6 +153,7 @@ export class AccessMap {
     this.path = options.path;
     this.#options = options;
     this.#files = new MapFiles(options.type, options.path);
+    this.#changes = new MapChanges(this.#files.changes, this.#files.path);
     this.#postmap = new Postmap(options);
   }
 
@@ -146,16 +165,102 @@ export class AccessMap {
    */
   async publish(readEntries: () => Promise<readonly MapEntry[]>): Promise<PublishResult> {
     return this.#locked(async () => {
-      const { lines, leftOut } = await this.#render(await readEntries());
-      return { ...(await this.#write(lines, await this.#find())), leftOut };
+      return this.#publishAll(await readEntries());
     });
+  }
+
+  /** The same, from a picture that also tells what has changed since the one before: then only that costs. */
+  async publishPicture(readPicture: () => Promise<Picture>): Promise<PublishResult> {
+    return this.#locked(async () => {
+      const { changes, all } = await readPicture();
+      return (changes && (await this.#publishChanges(changes))) ?? (await this.#publishAll(all()));
+    });
+  }
+
+  async #publishAll(entries: readonly MapEntry[]): Promise<PublishResult> {
+    const { lines, leftOut } = await this.#render(entries);
+    return { ...(await this.#write(lines, await this.#find())), leftOut };
+  }
+
+  /** Null when the whole picture is needed: somebody else published last, a cidr map changes, the journal is long. */
+  async #publishChanges({ put, gone }: BanChanges): Promise<PublishResult | null> {
+    const last = this.#last;
+    if (last === null || this.#leftOut > 0 || this.#unfit > 0) return null;
+    const [published, stamps] = await Promise.all([textOf(this.#files.state), stampsOf(this.#files.stamped)]);
+    if (published !== stamps || stamps !== last.stamps) return null;
+
+    const latest = Date.now() + LONGEST_BAN_MS;
+    if (!put.every(({ subject, until }) => until <= latest && isSubject(subject))) return null;
+    const rendered = put.map((entry) => [entry.subject, this.#renderEntry(entry)] as const);
+    const leaving = gone.flatMap((subject) => this.#rendered.get(subject) ?? []);
+    if ([...rendered.map(([, one]) => one), ...leaving].some(({ table }) => table === 'cidr')) return null;
+    const { indexed } = last.lines;
+    const differs = rendered.filter(([, { line }]) => indexed.get(keyOfLine(line)) !== line);
+    const changes = {
+      put: new Map(differs.map(([, { line }]) => [keyOfLine(line), line])),
+      gone: leaving.map(({ line }) => keyOfLine(line)).filter((key) => indexed.has(key)),
+    };
+    const added = [...changes.put.keys()].filter((key) => !indexed.has(key)).length;
+    const entries = indexed.size + last.lines.cidr.size + added - changes.gone.length;
+    const result = { added: changes.put.size, removed: changes.gone.length, entries, repaired: false, leftOut: 0 };
+    if (changes.put.size + changes.gone.length === 0) return { ...result, changed: false };
+    if (entries > (this.#options.maxEntries ?? Number.POSITIVE_INFINITY)) return null;
+    if (!isSmall(changes, indexed) || !(await this.#changes.hasRoom())) return null;
+
+    const after = await this.#change(changes, stamps);
+    if (after === null) return null;
+    for (const [key, line] of changes.put) indexed.set(key, line);
+    for (const key of changes.gone) indexed.delete(key);
+    for (const [subject, one] of rendered) this.#rendered.set(subject, one);
+    for (const subject of gone) this.#rendered.delete(subject);
+    this.#last = { stamps: after, lines: last.lines };
+    return { ...result, changed: true };
+  }
+
+  /** Changes the compiled map and the journal; returns the new stamps, or null when the map must be written whole. */
+  async #change(changes: Differences, before: string): Promise<string | null> {
+    const files = this.#files;
+    const aside = asideOf(this.type, this.path);
+    const isCopied = this.type === 'hash' || this.type === 'btree';
+    if (!isCopied && !(await this.#canChangeInPlace())) return null;
+    await removeAsides(this.path);
+    try {
+      if (isCopied) {
+        await this.#changeCopy(aside, changes);
+        if ((await stampsOf(files.stamped)) !== before) return null;
+        await replaceAll([[aside.compiled, files.compiled]]);
+      } else {
+        const inodes = await inodesOf(files.all);
+        await this.#postmap.change(this.path, changes);
+        await this.#postmap.verify(this.path, changes);
+        // postmap makes a map that was deleted meanwhile anew, with nothing in it but the change.
+        if ((await inodesOf(files.all)) !== inodes) return null;
+      }
+      await this.#changes.add(changes);
+      const stamps = await stampsOf(files.stamped);
+      await writeWhole(aside.state, stamps);
+      await replaceAll([[aside.state, files.state]]);
+      return stamps;
+    } finally {
+      await removeAsides(this.path);
+    }
+  }
+
+  /** A copy of the compiled map with the changes in it. */
+  async #changeCopy(aside: MapFiles, changes: Differences): Promise<void> {
+    const copied = await run(['cp', '--sparse=always', '--reflink=auto', this.#files.compiled, aside.compiled]);
+    if (copied.code !== 0) throw new UnavailableError(`can't copy the access map: ${complaintOf(copied)}`);
+    await this.#postmap.change(aside.path, changes);
+    await this.#postmap.verify(aside.path, changes);
+    await settle(aside.compiled);
   }
 
   /** What the map's text says. */
   async read(): Promise<{ readonly entries: PublishedEntry[]; readonly publishedAt: number | null }> {
-    const texts = await Promise.all(this.#texts().map((file) => textOf(file)));
-    const lines = texts.flatMap((text) => (text ?? '').split('\n'));
-    const entries = lines.map(parseLine).filter((entry) => entry !== null);
+    const { lines } = await this.#onDisk();
+    const entries = [...lines.indexed.values(), ...lines.cidr.values()]
+      .map(parseLine)
+      .filter((entry) => entry !== null);
     return { entries, publishedAt: await changedAt(this.#files.compiled) };
   }
 
@@ -174,8 +279,9 @@ export class AccessMap {
         soonestEnd = Math.min(soonestEnd, until);
         return true;
       };
-      const keep = (table: ReadonlyMap<string, string>) => new Map([...table].filter(([, line]) => isLeft(line)));
-      const after = { indexed: keep(before.indexed), cidr: keep(before.cidr) };
+      const keep = (table: ReadonlyMap<string, string>) =>
+        sorted(new Map([...table].filter(([, line]) => isLeft(line))));
+      const after = { indexed: await keep(before.indexed), cidr: await keep(before.cidr) };
       const dropped = sizeOf(before) - sizeOf(after);
       if (dropped > 0 || (found.known && !found.intact)) await this.#write(after, found);
       return { dropped, left: sizeOf(after), soonestEnd };
@@ -197,11 +303,11 @@ export class AccessMap {
   }
 
   async #isIntact(): Promise<boolean> {
-    const [state, stamps] = await Promise.all([textOf(this.#files.state), stampsOf(this.#files.all)]);
+    const [state, stamps] = await Promise.all([textOf(this.#files.state), stampsOf(this.#files.stamped)]);
     return state === stamps;
   }
 
-  async #render(entries: readonly MapEntry[]): Promise<{ readonly lines: Lines; readonly leftOut: number }> {
+  async #render(entries: readonly MapEntry[]): Promise<{ readonly lines: OwnLines; readonly leftOut: number }> {
     const lines = { indexed: new Map<string, string>(), cidr: new Map<string, string>() };
     const rendered = new Map<string, Rendered>();
     const latest = Date.now() + LONGEST_BAN_MS;
@@ -219,6 +325,7 @@ export class AccessMap {
     if (surplus > 0) await leaveOutSoonestEnding(rendered, surplus);
     await eachInTurns(rendered.values(), ({ table, line }) => lines[table].set(keyOfLine(line), line));
     this.#rendered = rendered;
+    this.#leftOut = surplus;
     return { lines: { indexed: await sorted(lines.indexed), cidr: await sorted(lines.cidr) }, leftOut: surplus };
   }
 
@@ -238,11 +345,22 @@ export class AccessMap {
   }
 
   async #find(): Promise<Found> {
-    const { state, all } = this.#files;
-    const [published, stamps] = await Promise.all([textOf(state), stampsOf(all)]);
+    const { state, stamped } = this.#files;
+    const [published, stamps] = await Promise.all([textOf(state), stampsOf(stamped)]);
     const known = published !== null;
     const intact = published === stamps;
     if (intact && this.#last?.stamps === stamps) return { lines: this.#last.lines, foreign: [], known, intact, stamps };
+    const { lines, foreign, texts } = await this.#onDisk();
+    if (!known && foreign.length > 0 && sizeOf(lines) === 0 && texts.every((text) => !text?.startsWith(HEADER))) {
+      throw new UsageError(
+        `${this.path} is not blockd's: it holds ${quoted(foreign[0])}. Give postfix.map a file of its own, or move this one away`,
+      );
+    }
+    return { lines, foreign, known, intact, stamps };
+  }
+
+  /** What the texts and the journal say. */
+  async #onDisk() {
     const texts = await Promise.all(this.#texts().map((file) => textOf(file)));
     const lines = { indexed: new Map<string, string>(), cidr: new Map<string, string>() };
     const foreign: string[] = [];
@@ -254,12 +372,8 @@ export class AccessMap {
         else lines[table].set(keyOfLine(line), line);
       }
     }
-    if (!known && foreign.length > 0 && sizeOf(lines) === 0 && texts.every((text) => !text?.startsWith(HEADER))) {
-      throw new UsageError(
-        `${this.path} is not blockd's: it holds ${quoted(foreign[0])}. Give postfix.map a file of its own, or move this one away`,
-      );
-    }
-    return { lines, foreign, known, intact, stamps };
+    foreign.push(...(await this.#changes.applyTo(texts[0] ?? '', lines.indexed, (line) => parseLine(line) !== null)));
+    return { lines, foreign, texts };
   }
 
   /** What Postfix goes by while the text can't be trusted: the compiled map is asked itself where that is possible. */
@@ -272,7 +386,7 @@ export class AccessMap {
     return { indexed: await sorted(new Map([...own, ...lines.indexed])), cidr: lines.cidr };
   }
 
-  async #write(wanted: Lines, found: Found): Promise<Omit<PublishResult, 'leftOut'>> {
+  async #write(wanted: OwnLines, found: Found): Promise<Omit<PublishResult, 'leftOut'>> {
     const indexed = await differences(found.lines.indexed, wanted.indexed);
     const cidr = await differences(found.lines.cidr, wanted.cidr);
     const isNew = !found.known && sizeOf(found.lines) === 0;
@@ -281,7 +395,10 @@ export class AccessMap {
     const removed = indexed.gone.length + cidr.gone.length;
     const changed = isNew || repaired || added > 0 || removed > 0;
     const result = { changed, added, removed, entries: sizeOf(wanted), repaired };
-    if (!changed) return result;
+    if (!changed) {
+      this.#last = { stamps: found.stamps, lines: wanted };
+      return result;
+    }
 
     const missing = await this.#missing();
     const cidrChanged = cidr.put.size > 0 || cidr.gone.length > 0;
@@ -289,7 +406,7 @@ export class AccessMap {
     await removeAsides(this.path);
     try {
       const stamps =
-        !whole && !cidrChanged && (await this.#canChangeInPlace(indexed, wanted))
+        !whole && !cidrChanged && isSmall(indexed, wanted.indexed) && (await this.#canChangeInPlace())
           ? await this.#changeInPlace(wanted, indexed)
           : await this.#replace(wanted, { indexed, whole, withCidr: whole || cidrChanged, before: found.stamps });
       this.#last = { stamps, lines: wanted };
@@ -322,20 +439,20 @@ export class AccessMap {
   ): Promise<string> {
     const files = this.#files;
     const aside = asideOf(this.type, this.path);
-    const steps: [from: string, to: string][] = [];
+    const steps: Step[] = [];
     if (how.withCidr) {
       await writeWhole(aside.cidr, textFrom(wanted.cidr));
       steps.push([aside.cidr, files.cidr]);
     }
     if (this.type !== 'cidr') {
       await this.#buildIndexed(aside, wanted.indexed, how);
-      steps.push([aside.compiled, files.compiled], [aside.path, files.path]);
+      steps.push([aside.compiled, files.compiled], [aside.path, files.path], [null, files.changes]);
     }
-    const sources = new Map(steps.map(([from, to]) => [to, from]));
-    const stamps = await stampsOf(files.all.map((file) => sources.get(file) ?? file));
+    const sources = new Map([...steps.map(([from, to]) => [to, from] as const), [files.changes, aside.changes]]);
+    const stamps = await stampsOf(files.stamped.map((file) => sources.get(file) ?? file));
     await writeWhole(aside.state, stamps);
     // A map deleted meanwhile would come back without the reload that every smtpd needs which found none.
-    if (!how.whole && (await stampsOf(files.all)) !== how.before) throw new TouchedError();
+    if (!how.whole && (await stampsOf(files.stamped)) !== how.before) throw new TouchedError();
     await replaceAll([...steps, [aside.state, files.state]]);
     return stamps;
   }
@@ -348,18 +465,16 @@ export class AccessMap {
     await writeWhole(aside.path, textFrom(lines));
     const canCopy = (this.type === 'hash' || this.type === 'btree') && lines.size >= INCREMENTAL_FROM;
     if (canCopy && !whole && isSmall(indexed, lines)) {
-      const copied = await run(['cp', '--sparse=always', this.#files.compiled, aside.compiled]);
-      if (copied.code !== 0) throw new UnavailableError(`can't copy the access map: ${complaintOf(copied)}`);
-      await this.#postmap.change(aside.path, indexed);
-    } else {
-      await this.#postmap.build(aside.path);
+      await this.#changeCopy(aside, indexed);
+      return;
     }
+    await this.#postmap.build(aside.path);
     await this.#postmap.verify(aside.path, { put: indexed.put.size > 0 ? indexed.put : lines, gone: indexed.gone });
     await settle(aside.compiled);
   }
 
-  async #canChangeInPlace(indexed: Differences, wanted: Lines): Promise<boolean> {
-    if (this.type !== 'lmdb' || !isSmall(indexed, wanted.indexed)) return false;
+  async #canChangeInPlace(): Promise<boolean> {
+    if (this.type !== 'lmdb') return false;
     const writable = access(this.#files.compiled, constants.W_OK);
     return writable.then(
       () => true,
@@ -377,10 +492,16 @@ export class AccessMap {
     await this.#postmap.verify(this.path, indexed);
     // postmap makes a map that was deleted meanwhile anew, with nothing in it but the change.
     if ((await inodesOf(files.all)) !== before) throw new TouchedError();
-    const stamps = await stampsOf(files.all.map((file) => (file === files.path ? aside.path : file)));
+    const sources = new Map([
+      [files.path, aside.path],
+      [files.changes, aside.changes],
+    ]);
+    const stamps = await stampsOf(files.stamped.map((file) => sources.get(file) ?? file));
     await writeWhole(aside.state, stamps);
     await replaceAll([
       [aside.path, files.path],
+      // It belongs to the old text; after this one, should both be the same.
+      [null, files.changes],
       [aside.state, files.state],
     ]);
     return stamps;

@@ -19,6 +19,8 @@ export class MapFiles {
   readonly compiled: string;
   /** The sibling for what an indexed map can't hold; the text itself for a cidr map. */
   readonly cidr: string;
+  /** What changed since the text was written whole: with it, a change costs what it changes. See map-changes.ts. */
+  readonly changes: string;
   /** Inodes, sizes and times of the others when they were last published. */
   readonly state: string;
   readonly lock: string;
@@ -28,6 +30,7 @@ export class MapFiles {
     this.path = path;
     this.compiled = path + (suffix ?? '');
     this.cidr = suffix === undefined ? path : `${path}.cidr`;
+    this.changes = `${path}.changes`;
     this.state = `${path}.state`;
     this.lock = `${path}.lock`;
   }
@@ -35,6 +38,11 @@ export class MapFiles {
   /** The files that Postfix needs, and their source. */
   get all(): string[] {
     return [...new Set([this.path, this.cidr, this.compiled])];
+  }
+
+  /** Those by which somebody else's change is seen. */
+  get stamped(): string[] {
+    return [...this.all, this.changes];
   }
 }
 
@@ -108,9 +116,11 @@ export async function settle(file: string): Promise<void> {
   });
 }
 
-/** Renames in the order given: each step leaves every file whole, the old one or the new one. */
-export async function replaceAll(steps: readonly (readonly [from: string, to: string])[]): Promise<void> {
-  for (const [from, to] of steps) await guarded(to, () => rename(from, to));
+export type Step = readonly [from: string | null, to: string];
+
+/** Renames, or removes where nothing comes, in the order given: each step leaves every file whole, the old or the new. */
+export async function replaceAll(steps: readonly Step[]): Promise<void> {
+  for (const [from, to] of steps) await guarded(to, () => (from === null ? rm(to, { force: true }) : rename(from, to)));
   const folder = dirname(steps[0]?.[1] ?? '.');
   await guarded(folder, async () => {
     const handle = await open(folder, 'r');
@@ -122,7 +132,7 @@ export async function replaceAll(steps: readonly (readonly [from: string, to: st
   });
 }
 
-async function stampOf(file: string): Promise<{ ino: number; size: number; mtimeMs: number } | null> {
+export async function stampOf(file: string): Promise<{ ino: number; size: number; mtimeMs: number } | null> {
   try {
     const { ino, size, mtimeMs } = await stat(file);
     return { ino, size, mtimeMs };
@@ -131,7 +141,7 @@ async function stampOf(file: string): Promise<{ ino: number; size: number; mtime
   }
 }
 
-async function guarded<T>(file: string, work: () => Promise<T>): Promise<T> {
+export async function guarded<T>(file: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
