@@ -108,6 +108,7 @@ async function main(flags: Flags): Promise<void> {
     await daemon.run();
   } finally {
     await store.close();
+    if (folder !== null) (await import('./store/lmdb-mend.js')).noteClosed(folder);
     await lock?.release();
   }
 }

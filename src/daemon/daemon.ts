@@ -13,7 +13,7 @@ import { ownAddresses } from '../domain/own-addresses.js';
 import { Allowlist, allowRules } from '../policy/allowlist.js';
 import { Policy, type PolicySettings } from '../policy/policy.js';
 import type { AllowEntry } from '../policy/state.js';
-import type { Picture } from '../postfix/access-map.js';
+import type { AccessMap, Picture } from '../postfix/access-map.js';
 import { mynetworks } from '../postfix/postconf.js';
 import type { Source } from '../source/source.js';
 import { type DaemonCounters, type DaemonNote, daemonNoteName, HEARTBEAT_MS } from '../store/daemon-note.js';
@@ -34,6 +34,8 @@ const HOUSEKEEPING_MS = 1_000;
 const INTACT_EVERY_TICKS = 2;
 const CURTAIL_EVERY_TICKS = 10;
 const RETRY_MS = 1_000;
+/** About ten thousand entries, which are compared in a blink. */
+const LARGE_MAP_BYTES = 1 << 20;
 /** What one commit settles, so that the event loop is soon free again; and how many of them follow each other. */
 const SETTLE_BATCH = 200;
 const SETTLE_ROUNDS = 10;
@@ -66,6 +68,8 @@ export class Daemon {
   #digesting: ScheduledTask | null = null;
   #digest: Promise<void> = Promise.resolve();
   #publisher: Publisher | null = null;
+  /** Until the map is compared with the store. */
+  #opening: Promise<void> = Promise.resolve();
   readonly #salvage: Salvage;
   #source: Source | null = null;
   #cursor: string | null = null;
@@ -98,7 +102,10 @@ export class Daemon {
     let timer: NodeJS.Timeout | undefined;
     try {
       await this.#usePlan(this.#plan);
-      if (isNew) await this.#onEmptied();
+      if (isNew) {
+        await this.#opening;
+        await this.#onEmptied();
+      }
       stopWatching = this.#store.watch(() => this.#inBackground(() => this.#onStoreChanged()));
       timer = setInterval(() => this.#housekeep(), HOUSEKEEPING_MS);
       this.#loopDelay.start();
@@ -253,6 +260,7 @@ export class Daemon {
     this.#pruning = schedule(plan.config.store.prune, () => this.#inBackground(() => this.#prune()));
     this.#counting?.use(plan.filter, this.#policy);
     await this.#scheduleDigest();
+    await this.#opening;
     await this.#publisher?.stop();
     this.#publisher = null;
     if (plan.map === null) return;
@@ -260,7 +268,14 @@ export class Daemon {
       await this.#emptyMap();
       return;
     }
-    const { map } = plan;
+    const opening = this.#openMap(plan.map);
+    if ((await plan.map.bytes()) < LARGE_MAP_BYTES) return opening;
+    // It is in force as it was left, and the log need not wait until a hundred thousand bans are compared.
+    this.#opening = opening.catch((error: unknown) => this.#fail(error));
+  }
+
+  /** Compares the map with the store, publishes it, and keeps it published. */
+  async #openMap(map: AccessMap): Promise<void> {
     await this.#salvage.look(map, this.#policy);
     const book = new BanBook(this.#store);
     this.#publisher = new Publisher({
@@ -366,6 +381,7 @@ export class Daemon {
   }
 
   async #lookForLost(): Promise<void> {
+    await this.#opening;
     const { map } = this.#plan;
     if (map !== null && this.#publisher !== null) await this.#salvage.look(map, this.#policy);
   }
@@ -522,6 +538,7 @@ export class Daemon {
     try {
       await this.#serially(() => this.#settleEnded());
       await this.#serially(() => this.#takeBackLost());
+      await this.#opening;
       if (this.#publisher !== null) await this.#publisher.publish();
       await this.#publisher?.stop();
       await this.#heartbeat(Date.now());
@@ -534,10 +551,12 @@ export class Daemon {
 
   /** Work that nobody waits for: what it can't live with ends the daemon, and `run()` throws it. */
   #inBackground(work: () => Promise<void>): void {
-    this.#serially(work).catch((error: unknown) => {
-      this.#failure = error;
-      this.stop(`ending because of an error: ${reasonOf(error)}`);
-    });
+    this.#serially(work).catch((error: unknown) => this.#fail(error));
+  }
+
+  #fail(error: unknown): void {
+    this.#failure = error;
+    this.stop(`ending because of an error: ${reasonOf(error)}`);
   }
 
   /** One after another: two commits of one daemon never wait for each other's subjects. Store faults only wait. */

@@ -31,6 +31,7 @@ import {
   replaceAll,
   type Step,
   settle,
+  stampOf,
   stampsOf,
   textOf,
   writeWhole,
@@ -262,6 +263,11 @@ export class AccessMap {
       .map(parseLine)
       .filter((entry) => entry !== null);
     return { entries, publishedAt: await changedAt(this.#files.compiled) };
+  }
+
+  /** Size of its text. */
+  async bytes(): Promise<number> {
+    return (await stampOf(this.path))?.size ?? 0;
   }
 
   /** Drops the entries that ended, from the map alone, and mends a damaged one; does nothing where there is none. */

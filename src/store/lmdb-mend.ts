@@ -1,6 +1,6 @@
 /** Looks whether an LMDB store can be read before it is opened, and sets aside one that can't. */
 import { spawnSync } from 'node:child_process';
-import { renameSync, rmSync, statSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { reasonOf, UnavailableError } from '../domain/errors.js';
@@ -20,6 +20,7 @@ export function mendLmdb(folder: string, now: number): string | null {
   const data = join(folder, 'data.mdb');
   if ((statSync(data, { throwIfNoEntry: false })?.size ?? 0) === 0) return null;
   requireRoom(folder);
+  if (isAsClosed(folder)) return null;
   // Twice: nothing that passes by itself may cost the scores.
   const why = damageIn(folder) === null ? null : damageIn(folder);
   if (why === null) return null;
@@ -34,6 +35,38 @@ export function mendLmdb(folder: string, now: number): string | null {
   }
   return `store lmdb:${folder} is damaged (${why}): set aside as ${aside}, and begun anew; scores and strikes start from nothing, bans in the access map stay in force until their end`;
 }
+
+/**
+ * Remembers the file as it was closed in good order, so that the next start need not read all of it. Call it when the
+ * store is closed, with the daemon's lock held.
+ */
+export function noteClosed(folder: string): void {
+  try {
+    writeFileSync(join(folder, CLOSED), stampOf(folder), { mode: 0o640 });
+  } catch {
+    // Then the next start reads it all, as after a crash.
+  }
+}
+
+/** Nobody has written to it since. Good for one start: who is killed leaves no such word. */
+function isAsClosed(folder: string): boolean {
+  const file = join(folder, CLOSED);
+  let closed: string | null = null;
+  try {
+    closed = readFileSync(file, 'utf8');
+    rmSync(file);
+  } catch {
+    return false;
+  }
+  return closed === stampOf(folder);
+}
+
+function stampOf(folder: string): string {
+  const { ino, size, mtimeNs, ctimeNs } = statSync(join(folder, 'data.mdb'), { bigint: true });
+  return `data.mdb as it was closed: ${[ino, size, mtimeNs, ctimeNs].join(' ')}\n`;
+}
+
+const CLOSED = 'closed';
 
 function damageIn(folder: string): string | null {
   const walk = spawnSync(process.execPath, [WALK, folder], {
