@@ -48,11 +48,10 @@ export interface Column<Row> {
 export function table<Row>(look: Look, columns: readonly Column<Row>[], rows: readonly Row[]): string {
   const all = columns.map((column): Laid<Row> => {
     const texts = rows.map((row) => safe(column.text(row)));
-    return {
-      column,
-      texts,
-      width: texts.reduce((widest, text) => Math.max(widest, columnsOf(text)), column.title.length),
-    };
+    const plain = texts.every((text) => PLAIN.test(text)) && PLAIN.test(column.title);
+    const widthOf = plain ? (text: string) => text.length : columnsOf;
+    const width = texts.reduce((widest, text) => Math.max(widest, widthOf(text)), column.title.length);
+    return { column, texts, width, widthOf };
   });
   const laid = fitted(all, look.width);
   const lines = [line(look, laid, ({ column }) => ({ text: column.title, style: 'bold' }))];
@@ -63,8 +62,8 @@ export function table<Row>(look: Look, columns: readonly Column<Row>[], rows: re
 }
 
 /** `text` in at most `width` columns, with a mark when something was cut off. */
-export function cut(text: string, width: number): string {
-  if (columnsOf(text) <= width) return text;
+export function cut(text: string, width: number, widthOf = columnsOf): string {
+  if (widthOf(text) <= width) return text;
   let kept = '';
   let columns = 0;
   for (const char of text) {
@@ -96,6 +95,8 @@ interface Laid<Row> {
   readonly column: Column<Row>;
   readonly texts: readonly string[];
   readonly width: number;
+  /** Columns that one of the texts takes. */
+  readonly widthOf: (text: string) => number;
 }
 
 function line<Row>(
@@ -105,8 +106,8 @@ function line<Row>(
 ): string {
   const parts = laid.map((one) => {
     const { text, style } = cell(one);
-    const shown = cut(text, one.width);
-    const padding = ' '.repeat(one.width - columnsOf(shown));
+    const shown = cut(text, one.width, one.widthOf);
+    const padding = ' '.repeat(one.width - (shown === text ? one.widthOf(shown) : columnsOf(shown)));
     const inStyle = style === undefined || shown === '' ? shown : styled(look, style, shown);
     return one.column.right === true ? padding + inStyle : inStyle + padding;
   });
