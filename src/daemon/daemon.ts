@@ -189,7 +189,8 @@ export class Daemon {
 
   async #freshCounting() {
     const { config, filter } = this.#plan;
-    const history = new History(this.#store, config.store.host);
+    // What ends with the process is nobody's history.
+    const history = config.store.url === 'memory:' ? null : new History(this.#store, config.store.host);
     this.#history = history;
     const counting = new Counting({
       store: this.#store,
@@ -197,7 +198,7 @@ export class Daemon {
       logger: this.#logger,
       filter,
       policy: this.#policy,
-      history,
+      ...(history !== null && { history }),
       enforced: config.mode === 'enforce',
       progress: await this.#patiently(() => this.#store.progress(config.store.host)),
       fallback: this.#counting?.places ?? readPlaces(this.#options.positionsFile),
