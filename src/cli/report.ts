@@ -89,7 +89,7 @@ export async function replay(
 }
 
 function filterOf(config: Config): Filter {
-  const rules = loadRules(packagedFilters(), config.log.filters);
+  const rules = loadRules(packagedFilters(), config.log.filters, 'own');
   return Filter.compile(rules, { points: config.points, reply: config.postfix.reply });
 }
 
