@@ -115,7 +115,7 @@ async function main(flags: Flags): Promise<void> {
 
 /** Keys of later versions are accepted, so that one config serves both, but nobody shall rely on them yet. */
 function warnOfIdleKeys(explicit: ReadonlySet<string>, logger: Logger): void {
-  const idle = [...explicit].filter((key) => /^(?:handover|metrics)\./.test(key));
+  const idle = [...explicit].filter((key) => /^metrics\./.test(key));
   if (idle.length > 0) logger.warn({ event: 'idle-keys' }, `without effect in this version: ${idle.join(', ')}`);
 }
 

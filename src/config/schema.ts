@@ -1,6 +1,6 @@
 /** Every config key with its default; the example in `systemd/blockd.toml` documents each for the admin. */
 import { hostname } from 'node:os';
-import { parseNetwork } from '../domain/address.js';
+import { parseAddress, parseNetwork } from '../domain/address.js';
 import { maskPassword } from '../domain/secret.js';
 import {
   duration,
@@ -70,6 +70,15 @@ const REPLY: TextRule = {
       return 'must begin with "Blocked until {until}", and a blank before more: blockd finds its own refusals and their end by it';
     }
     return null;
+  },
+};
+
+const NAME_SERVER: TextRule = {
+  wrong: (text) => {
+    const address = /^\[([^\]]+)\](?::\d{1,5})?$/.exec(text)?.[1] ?? /^([^:]+):\d{1,5}$/.exec(text)?.[1] ?? text;
+    return parseAddress(address) === null
+      ? `"${text}" is no name server: write an address, such as "192.0.2.53", "192.0.2.53:5353" or "[2001:db8::53]:5353"`
+      : null;
   },
 };
 
@@ -162,6 +171,7 @@ export const configSchema = section({
   handover: section({
     enabled: flag(true),
     every: text('17 * * * *'),
+    servers: texts([], NAME_SERVER),
   }),
   report: section({
     schedule: optionalText(),

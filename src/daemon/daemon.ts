@@ -21,9 +21,11 @@ import { type Outcome, StaleProgressError, type Store } from '../store/store.js'
 import { BanBook } from './ban-book.js';
 import { Counting } from './counting.js';
 import { Digest } from './digest.js';
+import { Handover } from './handover.js';
 import { History } from './history.js';
 import type { Logger } from './log.js';
 import { LoopDelay } from './loop-delay.js';
+import { namesFrom } from './names.js';
 import type { Plan } from './plan.js';
 import { readPlaces, writePlaces } from './positions-file.js';
 import { Publisher } from './publisher.js';
@@ -66,6 +68,7 @@ export class Daemon {
   #counting: Counting | null = null;
   #history: History | null = null;
   #digesting: ScheduledTask | null = null;
+  #handover: ScheduledTask | null = null;
   #digest: Promise<void> = Promise.resolve();
   #publisher: Publisher | null = null;
   /** Until the map is compared with the store. */
@@ -117,6 +120,7 @@ export class Daemon {
       await this.#pruning?.stop();
       this.#loopDelay.stop();
       await this.#digesting?.stop();
+      await this.#handover?.stop();
       await this.#digest;
       await stopWatching();
     }
@@ -261,6 +265,7 @@ export class Daemon {
     this.#pruning = schedule(plan.config.store.prune, () => this.#inBackground(() => this.#prune()));
     this.#counting?.use(plan.filter, this.#policy);
     await this.#scheduleDigest();
+    await this.#scheduleHandover();
     await this.#opening;
     await this.#publisher?.stop();
     this.#publisher = null;
@@ -463,6 +468,31 @@ export class Daemon {
       return this.#digest;
     };
     this.#digesting = schedule(config.report.schedule, make, { noOverlap: true });
+  }
+
+  /** Beside the counting: name servers may take their time. */
+  async #scheduleHandover(): Promise<void> {
+    await this.#handover?.stop();
+    this.#handover = null;
+    const { enabled, every, servers } = this.#plan.config.handover;
+    if (!enabled || this.#options.once) return;
+    const handover = new Handover({
+      store: this.#store,
+      policy: () => this.#policy,
+      namesOf: namesFrom(servers),
+      logger: this.#logger,
+      serially: (work) => this.#serially(work),
+      onReleased: (outcome) => this.#tell(outcome),
+    });
+    const look = async () => {
+      try {
+        await handover.look(this.#stopping.signal);
+      } catch (error) {
+        // The next round looks again.
+        if (!(error instanceof UnavailableError)) this.#fail(error);
+      }
+    };
+    this.#handover = schedule(every, look, { noOverlap: true });
   }
 
   async #prune(): Promise<void> {

@@ -115,6 +115,32 @@ export class Policy {
     return docket.verdict();
   }
 
+  /** May the ban end because the address changed hands? Once in a strikes' half-life: who owns a zone may say anything. */
+  mayHandOver(state: SubjectState, at: number): boolean {
+    const { ban, releases } = state;
+    if (ban === null || ban.by !== 'score' || ban.host === null || ban.until <= at) return false;
+    const since = at - this.settings.strikesHalfLifeMs;
+    return !releases.some(({ how, at: releasedAt }) => how === 'handover' && releasedAt > since);
+  }
+
+  /**
+   * Ends the bans of subjects that visibly belong to somebody else now. `hosts` has their new verified names. Half the
+   * threshold stays as score, and all strikes.
+   */
+  handOver(hosts: ReadonlyMap<string, string>, states: ReadonlyMap<string, SubjectState>, at: number): Verdict {
+    const docket = new Docket(states, this.settings);
+    for (const [subject, host] of hosts) {
+      docket.settle(subject, at);
+      const state = docket.state(subject);
+      if (!this.mayHandOver(state, at) || state.ban?.host === host) continue;
+      docket.release(subject, at, 'handover');
+      docket.change(subject, { host, score: { value: this.settings.threshold / 2, at } });
+      const network = networkOf(subject);
+      if (network !== null) docket.leave(network, subject);
+    }
+    return docket.verdict();
+  }
+
   #longest({ by }: Ban): number {
     return by === 'person' ? Math.max(LONGEST_ORDER_MS, this.settings.maxMs) : this.settings.maxMs;
   }
@@ -277,7 +303,11 @@ export class Policy {
     const allowed = byAddress !== null || this.allowlist.whyName(event.host) !== null;
     docket.settle(subject, at);
     if (network !== null) docket.settle(network, at);
-    if (allowed) this.#guard(docket, network, at);
+    if (allowed) {
+      this.#guard(docket, network, at);
+      // By its name: it has come to an address that was banned. What a person ordered, a person ends.
+      if (docket.state(subject).ban?.by === 'score') docket.release(subject, at, 'allowed');
+    }
 
     if (event.kind === 'accepted') {
       if (!allowed) docket.accept(subject, event.host, at);

@@ -207,10 +207,10 @@ describe('a key of a later version', () => {
     const { log, args } = place();
     writeFileSync(log, '');
     const { stderr } = await blockdOnce([
-      ...['--once', ...args, '--set', 'handover.enabled=true', '--set', 'report.schedule=30 6 * * *'],
+      ...['--once', ...args, '--set', 'metrics.textfile=/nonexistent/x.prom', '--set', 'report.schedule=30 6 * * *'],
       ...['--set', 'report.mail_to=postmaster@lab.example', '--set', 'log_output.format=json'],
     ]);
-    expect(stderr).toContain('"without effect in this version: handover.enabled"');
+    expect(stderr).toContain('"without effect in this version: metrics.textfile"');
   });
 });
 
