@@ -1,9 +1,8 @@
 /** `blockctl status`: is blockd at work here, how far has it read, what does it hold. */
-import { type Stats, statSync } from 'node:fs';
 import type { ExitCode } from '../domain/errors.js';
 import { BlockdError, UnavailableError } from '../domain/errors.js';
-import type { Position } from '../domain/position.js';
 import { maskPassword } from '../domain/secret.js';
+import { lagOf } from '../source/lag.js';
 import type { Store } from '../store/store.js';
 import { atDesk, type Context, configOf, type Desk } from './desk.js';
 import { iso, plural, relative } from './format.js';
@@ -90,28 +89,8 @@ async function mapFacts(desk: Desk, banned: number): Promise<MapFacts | null> {
   }
 }
 
-/** Bytes behind `position`, over a rotation as long as the renamed file lies beside the log. */
-function lagOf(log: string, position: Position): number | null {
-  if (position.kind !== 'file') return null;
-  const { file, offset } = position;
-  const isCounted = (stat: Stats | undefined) => stat !== undefined && stat.dev === file.dev && stat.ino === file.ino;
-  const current = statIfAny(log);
-  if (isCounted(current)) return Math.max(0, (current?.size ?? 0) - offset);
-  const rotated = statIfAny(`${log}.1`);
-  const unread = isCounted(rotated) ? Math.max(0, (rotated?.size ?? 0) - offset) : 0;
-  return current === undefined ? null : current.size + unread;
-}
-
 function storeUrl({ store, missing, config }: Desk): string {
   return missing ? maskPassword(config.store.url) : store.url;
-}
-
-function statIfAny(path: string): Stats | undefined {
-  try {
-    return statSync(path, { throwIfNoEntry: false });
-  } catch {
-    return undefined;
-  }
 }
 
 function toJson({ desk, logs, map, counts }: Facts) {

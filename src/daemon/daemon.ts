@@ -23,6 +23,7 @@ import { Digest } from './digest.js';
 import { History } from './history.js';
 import type { Logger } from './log.js';
 import { LoopDelay } from './loop-delay.js';
+import { NOBODY, type Observer, type Vitals } from './observer.js';
 import type { Plan } from './plan.js';
 import { readPlaces, writePlaces } from './positions-file.js';
 import { Publisher } from './publisher.js';
@@ -48,12 +49,16 @@ export interface DaemonOptions {
   readonly positionsFile: string | null;
   /** Reads config and filters anew; throws UsageError, naming what is wrong, and the old ones stay. */
   readonly reload: () => Promise<Plan>;
+  readonly observer?: Observer;
+  /** A config of a reload was put into force. */
+  readonly onReloaded?: (plan: Plan) => Promise<void>;
 }
 
 export class Daemon {
   readonly #store: Store;
   readonly #logger: Logger;
   readonly #options: DaemonOptions;
+  readonly #observer: Observer;
   readonly #stopping = new AbortController();
   readonly #startedAt = Date.now();
   readonly #counters = { offenses: 0, bans: 0, releases: 0, refused: 0 };
@@ -84,6 +89,7 @@ export class Daemon {
     this.#plan = options.plan;
     this.#store = options.store;
     this.#logger = options.logger;
+    this.#observer = options.observer ?? NOBODY;
     this.#salvage = new Salvage({ store: this.#store, logger: this.#logger });
     this.#policy = new Policy(toPolicySettings(options.plan.config), new Allowlist({ addresses: [], hostnames: [] }));
   }
@@ -114,6 +120,10 @@ export class Daemon {
     }
     await this.#finish();
     if (this.#failure !== null) throw this.#failure;
+  }
+
+  get vitals(): Vitals {
+    return { startedAt: this.#startedAt, lines: this.#counting?.lines ?? 0, loopDelayMs: this.#loopDelay.recentMs };
   }
 
   /** Ends `run()` in good order: the batch at hand is committed, the map stays in place. */
@@ -162,6 +172,7 @@ export class Daemon {
       // Taken out first: a reload may come while this one is put into force.
       this.#nextPlan = null;
       await this.#patiently(() => this.#usePlan(next));
+      await this.#options.onReloaded?.(next);
       this.#logger.info({ event: 'reloaded' }, 'config and filters reloaded');
     }
   }
@@ -206,6 +217,7 @@ export class Daemon {
       if (event.kind === 'offense' && event.points > 0) this.#counters.offenses++;
       if (event.kind === 'refused') this.#counters.refused++;
     }
+    this.#observer.counted(events, outcome);
     this.#tell(outcome);
   }
 
@@ -213,6 +225,7 @@ export class Daemon {
   #tell(outcome: Outcome): void {
     const dryRun = this.#plan.config.mode === 'dry-run';
     const now = Date.now();
+    this.#observer.changed(outcome.changes ?? []);
     for (const change of outcome.changes ?? []) {
       if (change.type === 'ban') {
         this.#counters.bans++;
@@ -248,7 +261,12 @@ export class Daemon {
     }
     const { map } = plan;
     await this.#salvage.look(map, this.#policy);
-    this.#publisher = new Publisher({ map, bans: () => this.#bansForMap(), logger: this.#logger });
+    this.#publisher = new Publisher({
+      map,
+      bans: () => this.#bansForMap(),
+      logger: this.#logger,
+      observer: this.#observer,
+    });
     await this.#publisher.publish();
   }
 
@@ -278,6 +296,7 @@ export class Daemon {
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       this.#logger.error({ event: 'map-error' }, `DRY-RUN, but the access map can't be emptied: ${error.message}`);
+      this.#observer.notPublished(error.message);
     }
   }
 
@@ -318,6 +337,7 @@ export class Daemon {
     if (gap) await this.#afterLoss();
     this.#cursor = cursor;
     if (changes.length === 0 && !gap) return;
+    this.#observer.heard(changes);
     if (gap || changes.some(({ type }) => type === 'allow' || type === 'disallow')) {
       this.#policy = new Policy(this.#policy.settings, await this.#allowlist());
       this.#counting?.use(this.#plan.filter, this.#policy);

@@ -9,5 +9,16 @@ export function maskPassword(url: string): string {
 
 /** The same for URLs that stand somewhere in a text. */
 export function maskPasswordsIn(text: string): string {
-  return text.replace(/(\/\/[^:@\s"']*:)[^\s"']*@/g, '$1***@').replace(/(password=)[^&\s"']*/gi, '$1***');
+  return text
+    .replace(/(\/\/[^:@\s"']*:)[^\s"']*@/g, '$1***@')
+    .replace(/(password=)[^&\s"']*/gi, '$1***')
+    .replace(/(webhook["']?\s*=\s*["']{0,3})([^\s"']+)/gi, (_, before, url) => before + maskWebhook(url));
+}
+
+/** A webhook's URL, safe to print: what makes it one's own stands behind the host, or before it. */
+export function maskWebhook(url: string): string {
+  return url.replace(
+    /^([a-z][a-z0-9+.-]*:\/+)?(?:[^/?#]*@)?([^/?#@]*).*$/is,
+    (_, scheme = '', host) => `${scheme}${host}/***`,
+  );
 }
