@@ -66,6 +66,8 @@ export class Daemon {
   #plan: Plan;
   #policy: Policy;
   #counting: Counting | null = null;
+  /** Lines that were counted before the last reload. */
+  #earlierLines = 0;
   #history: History | null = null;
   #digesting: ScheduledTask | null = null;
   #digest: Promise<void> = Promise.resolve();
@@ -122,8 +124,12 @@ export class Daemon {
     if (this.#failure !== null) throw this.#failure;
   }
 
+  get #lines(): number {
+    return this.#earlierLines + (this.#counting?.lines ?? 0);
+  }
+
   get vitals(): Vitals {
-    return { startedAt: this.#startedAt, lines: this.#counting?.lines ?? 0, loopDelayMs: this.#loopDelay.recentMs };
+    return { startedAt: this.#startedAt, lines: this.#lines, loopDelayMs: this.#loopDelay.recentMs };
   }
 
   /** Ends `run()` in good order: the batch at hand is committed, the map stays in place. */
@@ -194,6 +200,7 @@ export class Daemon {
       onEmptied: () => this.#onEmptied(),
       onCommitted: (outcome, events) => this.#onCommitted(outcome, events),
     });
+    this.#earlierLines += this.#counting?.lines ?? 0;
     this.#counting = counting;
     return counting;
   }
@@ -480,7 +487,7 @@ export class Daemon {
     this.#beatenAt = performance.now();
     writePlaces(this.#options.positionsFile, this.#counting?.places ?? new Map());
     const counters: DaemonCounters = {
-      lines: this.#counting?.lines ?? 0,
+      lines: this.#lines,
       ...this.#counters,
       leftOut: this.#publisher?.leftOut ?? 0,
       loopDelayMaxMs: this.#loopDelay.maxMs,
@@ -527,7 +534,7 @@ export class Daemon {
       if (!(error instanceof UnavailableError)) throw error;
       this.#logger.warn({ event: 'store-away' }, `stopped without the store: ${error.message}`);
     }
-    this.#logger.info({ event: 'stopped', lines: this.#counting?.lines ?? 0, ...this.#counters }, 'stopped');
+    this.#logger.info({ event: 'stopped', lines: this.#lines, ...this.#counters }, 'stopped');
   }
 
   /** Work that nobody waits for: what it can't live with ends the daemon, and `run()` throws it. */

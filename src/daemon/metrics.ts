@@ -51,8 +51,6 @@ export class Metrics implements Observer, StoreWatcher {
   #logins = 0;
   #refused = 0;
   #spared = 0;
-  #lines = 0;
-  #linesSeen = 0;
   #storeUp = true;
   #storeErrors = 0;
   #map: { readonly entries: number; readonly leftOut: number; readonly publishedAt: number } | null = null;
@@ -66,10 +64,10 @@ export class Metrics implements Observer, StoreWatcher {
     this.#options = options;
   }
 
-  /** The text for Prometheus. Never fails, and never waits long. */
-  text(): Promise<string> {
+  /** The text for Prometheus, `anew` or of a moment ago. Never waits long. */
+  text(anew = false): Promise<string> {
     const at = performance.now();
-    if (this.#last === null || at - this.#last.at > FRESH_MS)
+    if (anew || this.#last === null || at - this.#last.at > FRESH_MS)
       this.#last = { at, text: this.#families().then(exposition) };
     return this.#last.text;
   }
@@ -126,7 +124,6 @@ export class Metrics implements Observer, StoreWatcher {
   async #families(): Promise<Family[]> {
     const { version, inForce, vitals } = this.#options;
     const { startedAt, lines, loopDelayMs } = vitals();
-    this.#countLines(lines);
     const { mode, host } = inForce();
     const counts = await this.#askStore(host);
     const map = this.#map;
@@ -140,7 +137,7 @@ export class Metrics implements Observer, StoreWatcher {
         'Whether blockd works in this mode: 1 for the one in force.',
         MODES.map((one) => ({ labels: { mode: one }, value: one === mode ? 1 : 0 })),
       ),
-      counter('lines_total', 'Log lines read.', this.#lines),
+      counter('lines_total', 'Log lines read.', lines),
       counter('offenses_total', 'Offenses counted, by rule.', byLabel('rule', this.#offenses)),
       counter('accepted_total', 'Messages accepted from clients.', this.#accepted),
       counter('logins_total', 'Logins of users.', this.#logins),
@@ -182,12 +179,6 @@ export class Metrics implements Observer, StoreWatcher {
       counter('cpu_seconds_total', 'Processor time of the daemon.', (user + system) / 1e6),
       gauge('resident_memory_bytes', 'Memory of the daemon.', memory),
     ];
-  }
-
-  /** A reload counts from nothing. */
-  #countLines(lines: number): void {
-    this.#lines += lines < this.#linesSeen ? lines : lines - this.#linesSeen;
-    this.#linesSeen = lines;
   }
 
   async #askStore(host: string): Promise<Awaited<ReturnType<Store['counts']>> | null> {

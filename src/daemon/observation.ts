@@ -131,16 +131,15 @@ export class Observation implements Observer, StoreWatcher {
     const inForce = () => ({ mode: this.#config.mode, host: this.#config.store.host });
     this.#metrics ??= new Metrics({ version, store, inForce, vitals });
     const metrics = this.#metrics;
-    const text = () => metrics.text();
     if (listen !== undefined && !once) {
       const { serveMetrics } = await import('./metrics-server.js');
-      this.#server = await serveMetrics(listen, text);
+      this.#server = await serveMetrics(listen, () => metrics.text());
       const { address } = this.#server;
       this.#logger.info({ event: 'metrics', address }, `metrics at ${address}, path /metrics`);
     }
     if (textfile === undefined) return;
     const { MetricsFile } = await import('./metrics-file.js');
-    this.#file = new MetricsFile(textfile, text, this.#logger);
+    this.#file = new MetricsFile(textfile, () => metrics.text(true), this.#logger);
   }
 
   async #closeMetrics(): Promise<void> {

@@ -19,7 +19,7 @@ export interface Observer {
 /** What is always at hand about the daemon. */
 export interface Vitals {
   readonly startedAt: number;
-  /** Lines taken in; less than before when counting began anew. */
+  /** Lines taken in since then. */
   readonly lines: number;
   /** The longest that the event loop was kept from its work in the last minute or two, milliseconds. */
   readonly loopDelayMs: number;
