@@ -122,6 +122,8 @@ export class Observation implements Observer, StoreWatcher {
       outlets.push(new Outlet(name, webhookSend(webhook, timeout), this.#logger, onResult));
     }
     this.#notifier = new Notifier(this.#config, outlets);
+    const where = outlets.map(({ name }) => name).join(' and ');
+    this.#logger.info({ event: 'notify', on }, `notifications (${on.join(', ')}) go to ${where}`);
   }
 
   async #openMetrics({ version, store, vitals, once }: Scene): Promise<void> {

@@ -23,7 +23,8 @@ export type Send = (message: Message, signal: AbortSignal) => Promise<void>;
 const MOST_WAITING = 20;
 
 export class Outlet {
-  readonly #name: string;
+  /** For the log: holds no secret. */
+  readonly name: string;
   readonly #send: Send;
   readonly #logger: Logger;
   readonly #onResult: (result: 'sent' | 'failed') => void;
@@ -32,9 +33,8 @@ export class Outlet {
   #waiting = 0;
   #failed = false;
 
-  /** `name` is for the log: it must hold no secret. */
   constructor(name: string, send: Send, logger: Logger, onResult: (result: 'sent' | 'failed') => void) {
-    this.#name = name;
+    this.name = name;
     this.#send = send;
     this.#logger = logger;
     this.#onResult = onResult;
@@ -49,14 +49,14 @@ export class Outlet {
     this.#queue = this.#queue.then(async () => {
       try {
         await this.#send(message, this.#closing.signal);
-        if (this.#failed) this.#logger.info({ event: 'notify-works' }, `${this.#name} takes notifications again`);
+        if (this.#failed) this.#logger.info({ event: 'notify-works' }, `${this.name} takes notifications again`);
         this.#failed = false;
         this.#onResult('sent');
       } catch (error) {
         if (!this.#failed) {
           this.#logger.error(
             { event: 'notify-failed' },
-            `${this.#name} did not take a notification (${message.text}): ${reasonOf(error)}; further failures are not logged until it works again`,
+            `${this.name} did not take a notification (${message.text}): ${reasonOf(error)}; further failures are not logged until it works again`,
           );
         }
         this.#failed = true;

@@ -15,10 +15,9 @@ export function maskPasswordsIn(text: string): string {
     .replace(/(webhook["']?\s*=\s*["']{0,3})([^\s"']+)/gi, (_, before, url) => before + maskWebhook(url));
 }
 
-/** A webhook's URL, safe to print: what makes it one's own stands behind the host, or before it. */
-export function maskWebhook(url: string): string {
-  return url.replace(
-    /^([a-z][a-z0-9+.-]*:\/+)?(?:[^/?#]*@)?([^/?#@]*).*$/is,
-    (_, scheme = '', host) => `${scheme}${host}/***`,
-  );
+/** A webhook's URL, or what was meant to be one, safe to print: all that makes it one's own stands around the host. */
+export function maskWebhook(text: string): string {
+  if (!/^(?:https?|ftp):/i.test(text) || !URL.canParse(text)) return '***';
+  const { protocol, host } = new URL(text);
+  return `${protocol}//${host}/***`;
 }
