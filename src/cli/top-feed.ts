@@ -46,7 +46,8 @@ export interface Offender {
   readonly host: string | null;
   readonly score: number;
   readonly threshold: number;
-  readonly banned: boolean;
+  /** The active ban that it is under, its own or its network's, or null. */
+  readonly bannedAs: string | null;
   /** Why it is never banned, or null. */
   readonly protectedWhy: string | null;
 }
@@ -156,13 +157,15 @@ export class TopFeed {
       this.#policy = { at: now, policy: await desk.policy() };
     const { policy } = this.#policy;
     const states = await store.states(await store.top(MOST_ROWS));
+    const around = await store.states([...states.keys()].flatMap((subject) => policy.subjectsFor(subject).slice(1)));
+    const isBanned = (subject: string) => ((states.get(subject) ?? around.get(subject))?.ban?.until ?? 0) > now;
     return [...states]
       .map(([subject, state]) => ({
         subject,
         host: state.host,
         score: policy.scoreAt(state, now),
         threshold: policy.thresholdAt(state, now),
-        banned: state.ban !== null && state.ban.until > now,
+        bannedAs: policy.subjectsFor(subject).find(isBanned) ?? null,
         protectedWhy: policy.protectedWhy(subject, state, now),
       }))
       .filter(({ score }) => score >= 0.05)

@@ -119,19 +119,25 @@ function offenderColumns(unicode: boolean): Column<Offender>[] {
     {
       title: 'TO A BAN',
       text: (row) => full.repeat(filled(row)) + empty.repeat(BAR - filled(row)),
-      style: (row) => (row.protectedWhy !== null || row.banned ? 'dim' : filled(row) > BAR * 0.7 ? 'red' : 'yellow'),
+      style: (row) =>
+        row.protectedWhy !== null || row.bannedAs !== null ? 'dim' : filled(row) > BAR * 0.7 ? 'red' : 'yellow',
     },
     { title: 'SCORE', text: ({ score }) => shortNumber(score), right: true },
     { title: 'OF', text: ({ threshold }) => shortNumber(threshold), right: true },
     {
       title: 'STATE',
-      text: ({ banned, protectedWhy }) => (banned ? 'banned' : protectedWhy === null ? '' : `never: ${protectedWhy}`),
+      text: stateOf,
       least: 12,
-      style: ({ banned }) => (banned ? 'dim' : 'green'),
+      style: ({ bannedAs }) => (bannedAs !== null ? 'dim' : 'green'),
     },
   ];
 }
 
 function rowsOf(text: string): string[] {
   return text.split('\n').slice(0, -1);
+}
+
+function stateOf({ subject, bannedAs, protectedWhy }: Offender): string {
+  if (bannedAs !== null) return bannedAs === subject ? 'banned' : `in ${bannedAs}, banned`;
+  return protectedWhy === null ? '' : `never: ${protectedWhy}`;
 }

@@ -127,12 +127,12 @@ function toJson(picture: Picture) {
     logs: logs.map(({ log, lagBytes, lastLineAt }) => ({ log, lagBytes, lastLineAt: time(lastLineAt) })),
     map: map === null ? null : { entries: map.entries, publishedAt: time(map.publishedAt) },
     bans: bans.map(({ ban, active }) => ({ ...banJson(ban), active })),
-    offenders: offenders.map(({ subject, host, score, threshold, banned, protectedWhy }) => ({
+    offenders: offenders.map(({ subject, host, score, threshold, bannedAs, protectedWhy }) => ({
       subject,
       host,
       score: rounded(score),
       threshold: rounded(threshold),
-      banned,
+      bannedAs,
       protected: protectedWhy,
     })),
   };
