@@ -1,4 +1,6 @@
 /** What `blockctl top` shows, read from the store again and again. It only looks: nothing is stored, nothing locked. */
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import type { LoadedConfig } from '../config/load.js';
 import type { Ban } from '../domain/ban.js';
@@ -57,6 +59,8 @@ export class TopFeed {
   /** What adapters notice would be written across the screen. */
   readonly #silent = new Output(sink(), sink());
   #open: Awaited<ReturnType<typeof openFor>> | null = null;
+  /** Inode of the embedded store's file. */
+  #file: number | null = null;
   #cursor: string | null = null;
   #recent: Ban[] = [];
   #ended = new Set<string>();
@@ -75,7 +79,6 @@ export class TopFeed {
     try {
       return await this.#look();
     } catch (error) {
-      this.#rejects = null;
       await this.close();
       throw error;
     }
@@ -85,13 +88,16 @@ export class TopFeed {
     const open = this.#open;
     this.#open = null;
     this.#cursor = null;
+    this.#rejects = null;
     await open?.store.close();
   }
 
   async #look(): Promise<Picture> {
     const { config } = this.#loaded;
-    // One that was not there yet may be there now.
-    if (this.#open?.missing === true) await this.close();
+    const file = inodeOf(config.store.url);
+    // One that was not there yet may be there now, and one that somebody removed is no longer the daemon's.
+    if (this.#open !== null && file !== this.#file) await this.close();
+    this.#file = file;
     this.#open ??= await openFor(config, { create: false, quiet: true }, this.#silent);
     const { store, missing } = this.#open;
     const note = ((await store.note(daemonNoteName(config.store.host))) ?? null) as DaemonNote | null;
@@ -170,6 +176,16 @@ export class TopFeed {
       }))
       .filter(({ score }) => score >= 0.05)
       .sort((a, b) => b.score - a.score);
+  }
+}
+
+/** Null for a store that is no file of this host, or is not there. */
+function inodeOf(url: string): number | null {
+  if (!url.startsWith('lmdb:')) return null;
+  try {
+    return statSync(join(url.slice('lmdb:'.length), 'data.mdb')).ino;
+  } catch {
+    return null;
   }
 }
 

@@ -1,6 +1,6 @@
 /** `blockctl top` on a real terminal, with a real store. */
 import { spawnSync } from 'node:child_process';
-import { appendFileSync } from 'node:fs';
+import { appendFileSync, existsSync, rmSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RunningDaemon } from '../support/programs.js';
 import { startRedis } from '../support/redis.js';
@@ -172,12 +172,18 @@ describe('top', () => {
     }
   }, 120_000);
 
-  it('waits for a store that is not there yet, and makes none', async () => {
+  it('waits for a store that is not there yet or was removed, and makes none', async () => {
     const one = open();
     await untilShown(one, 'there is no store yet');
     await bench.judge(offenses('203.0.113.9', 6, 5_000));
     await untilShown(one, /^203\.0\.113\.9 /m);
-  }, 30_000);
+    rmSync(bench.store.slice('lmdb:'.length), { recursive: true });
+    await untilShown(one, 'there is no store yet');
+    expect(existsSync(bench.store.slice('lmdb:'.length))).toBe(false);
+    await bench.judge(offenses('203.0.113.10', 6, 5_000));
+    await untilShown(one, /^203\.0\.113\.10 /m);
+    expect(one.text).not.toContain('203.0.113.9 ');
+  }, 40_000);
 
   it('is one plain picture where there is no screen: in a pipe, on a dumb terminal, as JSON', async () => {
     await bench.judge(offenses('203.0.113.9', 6, 5_000));
