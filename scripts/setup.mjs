@@ -36,6 +36,7 @@ const SERVERS = [
   ['/usr/bin/chromium', 'chromium'],
   ['/usr/bin/xz', 'xz-utils'],
   ['/usr/bin/zstd', 'zstd'],
+  ['/usr/bin/tmux', 'tmux'],
 ];
 
 const forTests = process.argv.includes('--for-tests');

@@ -6,7 +6,9 @@ import { Command, CommanderError } from 'commander';
 import { loadConfig, type Overrides } from './config/load.js';
 import { Daemon } from './daemon/daemon.js';
 import { createLogger, type Logger } from './daemon/log.js';
+import { Observation } from './daemon/observation.js';
 import { makePlan } from './daemon/plan.js';
+import { watchedStore } from './daemon/watched-store.js';
 import { BlockdError, UnavailableError, UsageError } from './domain/errors.js';
 import { acquireLock, type Lock } from './domain/lock.js';
 import { openStore } from './store/open.js';
@@ -77,20 +79,21 @@ async function main(flags: Flags): Promise<void> {
   const { log, store: storeUrl, map, mode, filters } = flags;
   const overrides: Overrides = { log, store: storeUrl, map, mode, filters };
   const load = () => loadConfig({ file: flags.config, set: flags.set, overrides });
-  const { config, explicit } = load();
+  const { config } = load();
   const logger = createLogger(config.log_output);
-  warnOfIdleKeys(explicit, logger);
   const once = flags.once === true;
   const plan = await makePlan(config, { once, logger });
   const folder = lmdbFolder(config.store.url);
   const lock = folder === null ? null : await takeStateFolder(folder, logger);
-  const store = await openStore(config.store.url, {
+  const observation = new Observation(config, logger);
+  const opened = await openStore(config.store.url, {
     prefix: config.store.prefix,
     passwordFile: config.store.password_file,
     caFile: config.store.ca_file,
     ownThread: true,
     onNotice: (level, message) => logger[level]({ event: 'store' }, message),
   });
+  const store = watchedStore(opened, observation);
   try {
     const daemon = new Daemon({
       plan,
@@ -101,22 +104,21 @@ async function main(flags: Flags): Promise<void> {
       fromStart: flags.fromStart === true,
       positionsFile: folder === null ? null : join(folder, 'positions.json'),
       reload: async () => makePlan(load().config, { once, logger }),
+      observer: observation,
+      onReloaded: (next) => observation.reload(next.config, scene),
     });
+    const scene = { version, store, vitals: () => daemon.vitals, once };
     process.on('SIGTERM', () => daemon.stop('SIGTERM'));
     process.on('SIGINT', () => daemon.stop('SIGINT'));
     process.on('SIGHUP', () => void daemon.reload());
+    await observation.open(scene);
     await daemon.run();
   } finally {
+    await observation.close();
     await store.close();
     if (folder !== null) (await import('./store/lmdb-mend.js')).noteClosed(folder);
     await lock?.release();
   }
-}
-
-/** Keys of later versions are accepted, so that one config serves both, but nobody shall rely on them yet. */
-function warnOfIdleKeys(explicit: ReadonlySet<string>, logger: Logger): void {
-  const idle = [...explicit].filter((key) => /^metrics\./.test(key));
-  if (idle.length > 0) logger.warn({ event: 'idle-keys' }, `without effect in this version: ${idle.join(', ')}`);
 }
 
 function lmdbFolder(storeUrl: string): string | null {

@@ -280,7 +280,8 @@ async function defaultSpec(config: Config): Promise<MapSpec> {
   return parseMapSpec(`${type}:${DEFAULT_MAP_PATH}`);
 }
 
-async function openFor(
+/** The store that the config names; `missing` when nothing was ever stored there and nothing is to be made. */
+export async function openFor(
   config: Config,
   { create, quiet = false }: { readonly create: boolean; readonly quiet?: boolean },
   output: Output,

@@ -98,6 +98,12 @@ function buildProgram(version: string, output: Output, finish: (code: ExitCode) 
     "blockctl status --json | jq '.logs[].lagBytes'",
   ]).action(async () => finish(await (await import('./status.js')).status(context())));
 
+  command('top', 'shows live what happens: rejects, new bans, who is next; q quits', [
+    'blockctl top',
+    'ssh -t mx1 sudo blockctl top',
+    "blockctl top --json | jq '.offenders[].subject'      (what it shows, once)",
+  ]).action(async () => finish(await (await import('./top.js')).top(context())));
+
   command('check', 'checks the config, the rules and their sample lines', [
     'blockctl check',
     'blockctl check --config ./blockd.toml',

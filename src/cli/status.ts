@@ -1,9 +1,8 @@
 /** `blockctl status`: is blockd at work here, how far has it read, what does it hold. */
-import { type Stats, statSync } from 'node:fs';
 import type { ExitCode } from '../domain/errors.js';
 import { BlockdError, UnavailableError } from '../domain/errors.js';
-import type { Position } from '../domain/position.js';
 import { maskPassword } from '../domain/secret.js';
+import { lagOf } from '../source/lag.js';
 import type { Store } from '../store/store.js';
 import { atDesk, type Context, configOf, type Desk } from './desk.js';
 import { iso, plural, relative } from './format.js';
@@ -44,14 +43,14 @@ interface Facts {
   readonly counts: Awaited<ReturnType<Store['counts']>>;
 }
 
-interface LogFacts {
+export interface LogFacts {
   readonly log: string;
   /** Bytes not read yet; null when that can't be told. */
   readonly lagBytes: number | null;
   readonly lastLineAt: number | null;
 }
 
-interface MapFacts {
+export interface MapFacts {
   readonly type: string;
   readonly path: string;
   readonly entries: number | null;
@@ -62,9 +61,16 @@ interface MapFacts {
 }
 
 async function gather(desk: Desk): Promise<Facts> {
-  const progress = await desk.store.progress(desk.config.store.host);
-  const names = new Set([...(desk.note?.logs ?? []), ...progress.keys()]);
-  const logs = [...names].map((log): LogFacts => {
+  const logs = await logFacts(desk);
+  const counts = await desk.store.counts(desk.now);
+  return { desk, logs, map: await mapFacts(desk, counts.banned), counts };
+}
+
+/** How far each log was counted. */
+export async function logFacts({ store, config, note }: Desk): Promise<LogFacts[]> {
+  const progress = await store.progress(config.store.host);
+  const names = new Set([...(note?.logs ?? []), ...progress.keys()]);
+  return [...names].map((log) => {
     const counted = progress.get(log);
     return {
       log,
@@ -72,11 +78,10 @@ async function gather(desk: Desk): Promise<Facts> {
       lastLineAt: counted?.lastLineAt ?? null,
     };
   });
-  const counts = await desk.store.counts(desk.now);
-  return { desk, logs, map: await mapFacts(desk, counts.banned), counts };
 }
 
-async function mapFacts(desk: Desk, banned: number): Promise<MapFacts | null> {
+/** The access map as it lies there, whose bans number `banned`. Reads all of it. */
+export async function mapFacts(desk: Desk, banned: number): Promise<MapFacts | null> {
   const spec = await desk.mapSpec();
   const leftOut = desk.dryRun ? 0 : Math.max(0, banned - desk.maxEntries);
   const map = spec === null ? null : await desk.map();
@@ -90,28 +95,8 @@ async function mapFacts(desk: Desk, banned: number): Promise<MapFacts | null> {
   }
 }
 
-/** Bytes behind `position`, over a rotation as long as the renamed file lies beside the log. */
-function lagOf(log: string, position: Position): number | null {
-  if (position.kind !== 'file') return null;
-  const { file, offset } = position;
-  const isCounted = (stat: Stats | undefined) => stat !== undefined && stat.dev === file.dev && stat.ino === file.ino;
-  const current = statIfAny(log);
-  if (isCounted(current)) return Math.max(0, (current?.size ?? 0) - offset);
-  const rotated = statIfAny(`${log}.1`);
-  const unread = isCounted(rotated) ? Math.max(0, (rotated?.size ?? 0) - offset) : 0;
-  return current === undefined ? null : current.size + unread;
-}
-
-function storeUrl({ store, missing, config }: Desk): string {
+export function storeUrl({ store, missing, config }: Desk): string {
   return missing ? maskPassword(config.store.url) : store.url;
-}
-
-function statIfAny(path: string): Stats | undefined {
-  try {
-    return statSync(path, { throwIfNoEntry: false });
-  } catch {
-    return undefined;
-  }
 }
 
 function toJson({ desk, logs, map, counts }: Facts) {
@@ -161,12 +146,7 @@ async function print({ desk, logs, map, counts }: Facts, output: Output): Promis
     'daemon',
     daemonSentence(desk, (text) => styled(look, 'red', text)),
   );
-  for (const { log, lagBytes, lastLineAt } of logs) {
-    const lag =
-      lagBytes === null ? 'not counted yet' : lagBytes === 0 ? 'all read' : `${bytes(lagBytes)} still to read`;
-    const where = log === 'journal' && lagBytes === null && lastLineAt !== null ? 'followed' : lag;
-    await row('log', `${safe(log)}: ${where}${lastLineAt === null ? '' : `; last line ${relative(lastLineAt, now)}`}`);
-  }
+  for (const one of logs) await row('log', logSentence(one, now));
   await row(
     'store',
     `${safe(storeUrl(desk))}: ${desk.missing ? 'not there yet; ' : ''}${plural(counts.scored, 'subject')} known, ${counts.banned} banned`,
@@ -192,7 +172,13 @@ function daemonSentence({ note, running, now, config }: Desk, alarm: (text: stri
   return `${alarm('not running')}: it died without a word, last seen ${relative(note.heartbeatAt, now)}`;
 }
 
-function mapSentence({ type, path, entries, leftOut, publishedAt, problem }: MapFacts, now: number): string {
+export function logSentence({ log, lagBytes, lastLineAt }: LogFacts, now: number): string {
+  const lag = lagBytes === null ? 'not counted yet' : lagBytes === 0 ? 'all read' : `${bytes(lagBytes)} still to read`;
+  const where = log === 'journal' && lagBytes === null && lastLineAt !== null ? 'followed' : lag;
+  return `${safe(log)}: ${where}${lastLineAt === null ? '' : `; last line ${relative(lastLineAt, now)}`}`;
+}
+
+export function mapSentence({ type, path, entries, leftOut, publishedAt, problem }: MapFacts, now: number): string {
   const name = `${type}:${safe(path)}`;
   if (problem !== null) return `${name}: ${safe(problem)}`;
   const full = leftOut === 0 ? '' : ` (postfix.max_entries), ${plural(leftOut, 'ban')} that end sooner left out`;

@@ -113,6 +113,20 @@ export function oneOf<const T extends string>(choices: readonly [T, ...T[]], fal
   };
 }
 
+/** A list of some of the choices. */
+export function someOf<const T extends string>(choices: readonly T[], fallback: readonly T[]): Field<readonly T[]> {
+  const list = texts(fallback);
+  const named = choices.map((c) => `"${c}"`).join(', ');
+  return {
+    read(value, key, context) {
+      const given = list.read(value, key, context);
+      const wrong = given.find((one) => !choices.some((choice) => choice === one));
+      if (wrong !== undefined) context.problem(key, `wants a list of ${named}, not ${shown(wrong)}`);
+      return choices.filter((choice) => given.includes(choice));
+    },
+  };
+}
+
 /** Milliseconds, from a text such as `6h`. */
 export function duration(fallback: string, atLeast = '1s', atMost = '3660d'): Field<number> {
   const least = parseDuration(atLeast) ?? 0;

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { resolve } from 'node:path';
+import { isAbsolute, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import { formatDuration } from '../domain/duration.js';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
@@ -178,7 +178,7 @@ function isCommandLine(origin: string): boolean {
 /** Settings that are each right and don't fit together. */
 function crossProblems(config: Config): Problem[] {
   const problems: Problem[] = [];
-  const { ban, handover, report } = config;
+  const { ban, handover, report, notify } = config;
   if (ban.first > ban.max) {
     const lengths = `${formatDuration(ban.first)} against ${formatDuration(ban.max)}`;
     problems.push({
@@ -207,6 +207,13 @@ function crossProblems(config: Config): Problem[] {
     problems.push({
       key: ['report', 'schedule'],
       sentence: 'has nowhere to go: set report.mail_to or report.html_dir too',
+    });
+  }
+  const [program] = notify.command;
+  if (program !== undefined && !isAbsolute(program)) {
+    problems.push({
+      key: ['notify', 'command'],
+      sentence: `begins with "${program}", which is a relative path: write the program's from / on`,
     });
   }
   return problems;

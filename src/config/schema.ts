@@ -1,7 +1,7 @@
 /** Every config key with its default; the example in `systemd/blockd.toml` documents each for the admin. */
 import { hostname } from 'node:os';
 import { parseAddress, parseNetwork } from '../domain/address.js';
-import { maskPassword } from '../domain/secret.js';
+import { maskPassword, maskWebhook } from '../domain/secret.js';
 import {
   duration,
   flag,
@@ -11,6 +11,7 @@ import {
   optionalText,
   PATH,
   section,
+  someOf,
   type TextRule,
   text,
   texts,
@@ -19,6 +20,10 @@ import {
 
 export const MODES = ['dry-run', 'shadow', 'enforce'] as const;
 export type Mode = (typeof MODES)[number];
+
+/** What a notification may be about. */
+export const OCCASIONS = ['wave', 'spared', 'store', 'map'] as const;
+export type Occasion = (typeof OCCASIONS)[number];
 
 /** Where blockd keeps the access map unless `postfix.map` says otherwise; the type is Postfix's own default. */
 export const DEFAULT_MAP_PATH = '/var/lib/blockd/postfix/client_access';
@@ -84,10 +89,35 @@ const NAME_SERVER: TextRule = {
 
 const LISTEN: TextRule = {
   wrong: (text) => {
+    if (/^unix:\/./.test(text)) return null;
     const port = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})$/.exec(text)?.[1];
     return port !== undefined && Number(port) <= 65_535
       ? null
-      : `"${text}" is no HOST:PORT, such as "127.0.0.1:9717" or "[::1]:9717"`;
+      : `"${text}" is no HOST:PORT, such as "127.0.0.1:9717" or "[::1]:9717", and no unix:/SOCKET`;
+  },
+  // Whoever names no host wants no strangers.
+  canonical: (text, base) =>
+    /^\d{1,5}$/.test(text)
+      ? `127.0.0.1:${text}`
+      : text.replace(/^unix:(.+)$/, (_, path) => `unix:${PATH.canonical?.(path, base)}`),
+};
+
+const TEXTFILE: TextRule = {
+  ...PATH,
+  wrong: (text) =>
+    PATH.wrong?.(text) ??
+    (text.endsWith('.prom') ? null : `"${text}" does not end in .prom: node_exporter reads no other files`),
+};
+
+const WEBHOOK: TextRule = {
+  wrong: (text) => {
+    const url = URL.canParse(text) ? new URL(text) : null;
+    if (url === null || !['https:', 'http:'].includes(url.protocol) || url.hostname === '')
+      return `"${maskWebhook(text)}" is no URL: write https://HOST/PATH`;
+    // As fetch wants it.
+    return url.username === '' && url.password === ''
+      ? null
+      : `"${maskWebhook(text)}" holds a user or password: put a token into its path, or call a command instead`;
   },
 };
 
@@ -180,7 +210,15 @@ export const configSchema = section({
   }),
   metrics: section({
     listen: optionalText(LISTEN),
-    textfile: optionalText(PATH),
+    textfile: optionalText(TEXTFILE),
+  }),
+  notify: section({
+    command: texts([]),
+    webhook: optionalText(WEBHOOK),
+    on: someOf(OCCASIONS, OCCASIONS),
+    wave: number({ fallback: 30, atLeast: 1, atMost: 100_000, whole: true }),
+    every: duration('15m'),
+    timeout: duration('10s', '1s', '5m'),
   }),
   log_output: section({
     level: oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal'], 'info'),

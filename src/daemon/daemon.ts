@@ -26,6 +26,7 @@ import { History } from './history.js';
 import type { Logger } from './log.js';
 import { LoopDelay } from './loop-delay.js';
 import { namesFrom } from './names.js';
+import { NOBODY, type Observer, type Vitals } from './observer.js';
 import type { Plan } from './plan.js';
 import { readPlaces, writePlaces } from './positions-file.js';
 import { Publisher } from './publisher.js';
@@ -53,12 +54,16 @@ export interface DaemonOptions {
   readonly positionsFile: string | null;
   /** Reads config and filters anew; throws UsageError, naming what is wrong, and the old ones stay. */
   readonly reload: () => Promise<Plan>;
+  readonly observer?: Observer;
+  /** A config of a reload was put into force. */
+  readonly onReloaded?: (plan: Plan) => Promise<void>;
 }
 
 export class Daemon {
   readonly #store: Store;
   readonly #logger: Logger;
   readonly #options: DaemonOptions;
+  readonly #observer: Observer;
   readonly #stopping = new AbortController();
   readonly #startedAt = Date.now();
   readonly #counters = { offenses: 0, bans: 0, releases: 0, refused: 0 };
@@ -66,6 +71,8 @@ export class Daemon {
   #plan: Plan;
   #policy: Policy;
   #counting: Counting | null = null;
+  /** Lines that were counted before the last reload. */
+  #earlierLines = 0;
   #history: History | null = null;
   #digesting: ScheduledTask | null = null;
   #handover: ScheduledTask | null = null;
@@ -92,6 +99,7 @@ export class Daemon {
     this.#plan = options.plan;
     this.#store = options.store;
     this.#logger = options.logger;
+    this.#observer = options.observer ?? NOBODY;
     this.#salvage = new Salvage({ store: this.#store, logger: this.#logger });
     this.#policy = new Policy(toPolicySettings(options.plan.config), new Allowlist({ addresses: [], hostnames: [] }));
   }
@@ -126,6 +134,14 @@ export class Daemon {
     }
     await this.#finish();
     if (this.#failure !== null) throw this.#failure;
+  }
+
+  get #lines(): number {
+    return this.#earlierLines + (this.#counting?.lines ?? 0);
+  }
+
+  get vitals(): Vitals {
+    return { startedAt: this.#startedAt, lines: this.#lines, loopDelayMs: this.#loopDelay.recentMs };
   }
 
   /** Ends `run()` in good order: the batch at hand is committed, the map stays in place. */
@@ -187,6 +203,7 @@ export class Daemon {
       // Taken out first: a reload may come while this one is put into force.
       this.#nextPlan = null;
       await this.#patiently(() => this.#usePlan(next));
+      await this.#options.onReloaded?.(next);
       this.#logger.info({ event: 'reloaded' }, 'config and filters reloaded');
     }
   }
@@ -209,6 +226,7 @@ export class Daemon {
       onEmptied: () => this.#onEmptied(),
       onCommitted: (outcome, events) => this.#onCommitted(outcome, events),
     });
+    this.#earlierLines += this.#counting?.lines ?? 0;
     this.#counting = counting;
     return counting;
   }
@@ -232,6 +250,7 @@ export class Daemon {
       if (event.kind === 'offense' && event.points > 0) this.#counters.offenses++;
       if (event.kind === 'refused') this.#counters.refused++;
     }
+    this.#observer.counted(events, outcome);
     this.#tell(outcome);
   }
 
@@ -239,6 +258,7 @@ export class Daemon {
   #tell(outcome: Outcome): void {
     const dryRun = this.#plan.config.mode === 'dry-run';
     const now = Date.now();
+    this.#observer.changed(outcome.changes ?? []);
     for (const change of outcome.changes ?? []) {
       if (change.type === 'ban') {
         this.#counters.bans++;
@@ -290,6 +310,7 @@ export class Daemon {
       soonestEnd: () => this.#salvage.soonestEnd(book.soonestEnd),
       onPublished: () => book.published(),
       logger: this.#logger,
+      observer: this.#observer,
     });
     await this.#publisher.publish();
   }
@@ -321,6 +342,7 @@ export class Daemon {
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       this.#logger.error({ event: 'map-error' }, `DRY-RUN, but the access map can't be emptied: ${error.message}`);
+      this.#observer.notPublished(error.message);
     }
   }
 
@@ -361,6 +383,7 @@ export class Daemon {
     if (gap) await this.#afterLoss();
     this.#cursor = cursor;
     if (changes.length === 0 && !gap) return;
+    this.#observer.heard(changes);
     if (gap || changes.some(({ type }) => type === 'allow' || type === 'disallow')) {
       this.#policy = new Policy(this.#policy.settings, await this.#allowlist());
       this.#counting?.use(this.#plan.filter, this.#policy);
@@ -529,7 +552,7 @@ export class Daemon {
     this.#beatenAt = performance.now();
     writePlaces(this.#options.positionsFile, this.#counting?.places ?? new Map());
     const counters: DaemonCounters = {
-      lines: this.#counting?.lines ?? 0,
+      lines: this.#lines,
       ...this.#counters,
       leftOut: this.#publisher?.leftOut ?? 0,
       loopDelayMaxMs: this.#loopDelay.maxMs,
@@ -577,7 +600,7 @@ export class Daemon {
       if (!(error instanceof UnavailableError)) throw error;
       this.#logger.warn({ event: 'store-away' }, `stopped without the store: ${error.message}`);
     }
-    this.#logger.info({ event: 'stopped', lines: this.#counting?.lines ?? 0, ...this.#counters }, 'stopped');
+    this.#logger.info({ event: 'stopped', lines: this.#lines, ...this.#counters }, 'stopped');
   }
 
   /** Work that nobody waits for: what it can't live with ends the daemon, and `run()` throws it. */

@@ -5,6 +5,7 @@
 import { reasonOf, UnavailableError } from '../domain/errors.js';
 import type { AccessMap, Picture, PublishResult } from '../postfix/access-map.js';
 import type { Logger } from './log.js';
+import { NOBODY, type Observer } from './observer.js';
 
 /** Each publish makes every smtpd restart at its next connection (measured: 30 to 85 ms once), so they are spaced. */
 const FIRST_GAP_MS = 250;
@@ -22,12 +23,14 @@ export interface PublisherOptions {
   /** The last picture is in the map. */
   readonly onPublished: () => void;
   readonly logger: Logger;
+  readonly observer?: Observer;
 }
 
 export class Publisher {
   readonly #map: AccessMap;
   readonly #options: PublisherOptions;
   readonly #logger: Logger;
+  readonly #observer: Observer;
   #timer: NodeJS.Timeout | undefined;
   /** When a change or another try is due, on the monotonic clock: setting the wall clock must not put it off. */
   #dueAt = Number.POSITIVE_INFINITY;
@@ -46,6 +49,7 @@ export class Publisher {
     this.#map = options.map;
     this.#options = options;
     this.#logger = options.logger;
+    this.#observer = options.observer ?? NOBODY;
   }
 
   /** Bans that the map had no room for when it was published last. */
@@ -112,6 +116,7 @@ export class Publisher {
       if (this.#lastError !== null) this.#logger.info({ event: 'map-works' }, 'the access map is published again');
       this.#lastError = null;
       this.#tellLeftOut(result);
+      this.#observer.published(result, performance.now() - now);
       if (result.changed) {
         const { added, removed, entries, repaired } = result;
         this.#logger.info(
@@ -123,6 +128,7 @@ export class Publisher {
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       this.#complain(error);
+      this.#observer.notPublished(error.message);
       await this.#sweep();
       this.#dueAt = Math.min(this.#dueAt, performance.now() + RETRY_MS);
     }

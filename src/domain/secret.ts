@@ -9,5 +9,15 @@ export function maskPassword(url: string): string {
 
 /** The same for URLs that stand somewhere in a text. */
 export function maskPasswordsIn(text: string): string {
-  return text.replace(/(\/\/[^:@\s"']*:)[^\s"']*@/g, '$1***@').replace(/(password=)[^&\s"']*/gi, '$1***');
+  return text
+    .replace(/(\/\/[^:@\s"']*:)[^\s"']*@/g, '$1***@')
+    .replace(/(password=)[^&\s"']*/gi, '$1***')
+    .replace(/(webhook["']?\s*=\s*["']{0,3})([^\s"']+)/gi, (_, before, url) => before + maskWebhook(url));
+}
+
+/** A webhook's URL, or what was meant to be one, safe to print: all that makes it one's own stands around the host. */
+export function maskWebhook(text: string): string {
+  if (!/^(?:https?|ftp):/i.test(text) || !URL.canParse(text)) return '***';
+  const { protocol, host } = new URL(text);
+  return `${protocol}//${host}/***`;
 }

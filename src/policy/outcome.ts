@@ -11,6 +11,19 @@ export interface Verdict {
   readonly evidence: ReadonlyMap<string, readonly Evidence[]>;
   /** What others must hear of, in order. */
   readonly changes: readonly Change[];
+  /** Who would have been banned by the events at hand, and is never banned. */
+  readonly spared: readonly Spared[];
+}
+
+/** A client whose score reached its threshold, and why that was no ban. */
+export interface Spared {
+  readonly subject: string;
+  /** Of the line that reached it, milliseconds. */
+  readonly at: number;
+  readonly why: string;
+  readonly rule: string;
+  /** Verified name, or null. */
+  readonly host: string | null;
 }
 
 export type Change =

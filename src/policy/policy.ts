@@ -7,7 +7,7 @@ import { type Ban, LONGEST_ORDER_MS, type Release, type ReleaseHow } from '../do
 import type { LogEvent } from '../domain/event.js';
 import type { Allowlist } from './allowlist.js';
 import { add, NOTHING, rankOf, rebase, valueAt } from './decay.js';
-import type { Change, Verdict } from './outcome.js';
+import type { Change, Spared, Verdict } from './outcome.js';
 import { type Evidence, MAX_RELEASES, type SubjectState } from './state.js';
 
 export interface PolicySettings {
@@ -300,7 +300,8 @@ export class Policy {
 
   #judgeOne(docket: Docket, event: LogEvent, at: number): void {
     const { subject, network, allowedWhy: byAddress } = this.placeOf(event.ip);
-    const allowed = byAddress !== null || this.allowlist.whyName(event.host) !== null;
+    const allowedWhy = byAddress ?? this.allowlist.whyName(event.host);
+    const allowed = allowedWhy !== null;
     docket.settle(subject, at);
     if (network !== null) docket.settle(network, at);
     if (allowed) {
@@ -327,13 +328,20 @@ export class Policy {
     // A refusal says nothing of one who is turned away only for his network, or by a ban that has just ended.
     if (event.points <= 0 || (event.kind === 'refused' && !ownBan)) return;
     docket.offend(subject, event, at, event.kind === 'offense' && duringBan ? event.points * DURING_BAN : event.points);
-    if (!duringBan && !allowed) this.#banIfDue(docket, subject, network, event, at);
+    if (!duringBan) this.#banIfDue(docket, { subject, network, allowedWhy }, event, at);
   }
 
-  #banIfDue(docket: Docket, subject: string, network: string | null, event: LogEvent, at: number): void {
+  #banIfDue(docket: Docket, { subject, network, allowedWhy }: Place, event: LogEvent, at: number): void {
     const state = docket.state(subject);
-    if (this.scoreAt(state, at) < NEAR_ENOUGH * this.thresholdAt(state, at)) return;
-    if (this.protectedWhy(subject, state, at) !== null) return;
+    const score = this.scoreAt(state, at);
+    const due = NEAR_ENOUGH * this.thresholdAt(state, at);
+    if (score < due) return;
+    const why = allowedWhy ?? this.protectedWhy(subject, state, at);
+    if (why !== null) {
+      // Its score goes on growing; what is told is that it got there.
+      if (score - event.points < due) docket.spare({ subject, at, why, rule: event.rule, host: state.host });
+      return;
+    }
     this.#banByScore(docket, subject, at, event.rule, 'score');
     if (network === null || this.settings.networks === 0) return;
     docket.join(network, subject, at);
@@ -374,6 +382,7 @@ class Docket {
   readonly #drafts = new Map<string, Draft>();
   readonly #evidence = new Map<string, Evidence[]>();
   readonly #changes: Change[] = [];
+  readonly #spared: Spared[] = [];
   /** Copies of bans in which refusals are counted. */
   readonly #counted = new Map<Ban, { -readonly [Key in keyof Ban]: Ban[Key] }>();
 
@@ -441,6 +450,10 @@ class Docket {
     this.#changes.push({ type: 'ban', at, ban });
   }
 
+  spare(spared: Spared): void {
+    this.#spared.push(spared);
+  }
+
   accept(subject: string, host: string | null, at: number): void {
     const draft = this.#draft(subject);
     draft.accepted = add(draft.accepted, 1, at, this.#settings.strikesHalfLifeMs);
@@ -506,7 +519,7 @@ class Docket {
       const rank = rankOf(score, this.#settings.halfLifeMs);
       if (rank > Number.NEGATIVE_INFINITY) ranks.set(subject, rank);
     }
-    return { put: this.#drafts, ranks, evidence: this.#evidence, changes: this.#changes };
+    return { put: this.#drafts, ranks, evidence: this.#evidence, changes: this.#changes, spared: this.#spared };
   }
 
   #draft(subject: string): Draft {

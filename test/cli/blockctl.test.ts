@@ -31,6 +31,7 @@ describe('blockctl', () => {
       'allowed',
       'explain',
       'status',
+      'top',
       'check',
       'test',
       'report',

@@ -122,7 +122,23 @@ describe('the config file', () => {
       '[postfix]\nreply = "Go away"',
       'postfix.reply must begin with "Blocked until {until}", and a blank before more: blockd finds its own refusals and their end by it',
     ],
-    ['[metrics]\nlisten = "9717"', 'metrics.listen "9717" is no HOST:PORT, such as "127.0.0.1:9717" or "[::1]:9717"'],
+    [
+      '[metrics]\nlisten = "everywhere"',
+      'metrics.listen "everywhere" is no HOST:PORT, such as "127.0.0.1:9717" or "[::1]:9717", and no unix:/SOCKET',
+    ],
+    [
+      '[metrics]\ntextfile = "/var/lib/blockd.txt"',
+      'metrics.textfile "/var/lib/blockd.txt" does not end in .prom: node_exporter reads no other files',
+    ],
+    [
+      '[notify]\nwebhook = "ftp://chat.example.net/hooks/s3cret"',
+      'notify.webhook "ftp://chat.example.net/***" is no URL: write https://HOST/PATH',
+    ],
+    ['[notify]\non = ["wave", "waves"]', 'notify.on wants a list of "wave", "spared", "store", "map", not "waves"'],
+    [
+      '[notify]\ncommand = ["page-someone"]',
+      'notify.command begins with "page-someone", which is a relative path: write the program\'s from / on',
+    ],
     ['[report]\nmail_to = "-oQ/tmp"', 'report.mail_to "-oQ/tmp" is no mail address: write one, without a name'],
     ['[points]\n"postfix/x" = "1"', 'points."postfix/x" wants a number from 0 to 1000, without quotes, not "1"'],
     ['[ban]\nipv6_prefix = 64.5', 'ban.ipv6_prefix wants a whole number from 32 to 128, without quotes, not 64.5'],

@@ -202,18 +202,6 @@ describe('dry-run', () => {
   });
 });
 
-describe('a key of a later version', () => {
-  it('is told to be without effect, and no other is', async () => {
-    const { log, args } = place();
-    writeFileSync(log, '');
-    const { stderr } = await blockdOnce([
-      ...['--once', ...args, '--set', 'metrics.textfile=/nonexistent/x.prom', '--set', 'report.schedule=30 6 * * *'],
-      ...['--set', 'report.mail_to=postmaster@lab.example', '--set', 'log_output.format=json'],
-    ]);
-    expect(stderr).toContain('"without effect in this version: metrics.textfile"');
-  });
-});
-
 describe('signals', () => {
   it('SIGHUP reads config and rules again, and keeps the old ones when the new are bad', async () => {
     const { log, where, store, map } = place();

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { maskPassword, maskPasswordsIn } from '../../src/domain/secret.js';
+import { maskPassword, maskPasswordsIn, maskWebhook } from '../../src/domain/secret.js';
 
 it.each([
   ['redis://:secret@host:6379/2', 'redis://:***@host:6379/2'],
@@ -20,4 +20,20 @@ it('masks passwords within a text', () => {
   expect(maskPasswordsIn(text)).toBe(
     '1:  [store]\n2:  url = "redis://u:***@host:1\n3:  other = "unix:/x?password=***"\n',
   );
+});
+
+it.each([
+  ['https://chat.example.net/hooks/secret?key=secret#secret', 'https://chat.example.net/***'],
+  ['https://user:secret@chat.example.net:8443/', 'https://chat.example.net:8443/***'],
+  ['https:secret.example.net/secret', 'https://secret.example.net/***'],
+  ['secret', '***'],
+  ['//secret', '***'],
+  ['mailto:secret', '***'],
+])('shows of the webhook %s only where it leads', (url, masked) => {
+  expect(maskWebhook(url)).toBe(masked);
+});
+
+it('masks webhooks within a text', () => {
+  const text = '3:  webhook = "https://chat.example.net/hooks/secret\n4:  webhook=secret\n';
+  expect(maskPasswordsIn(text)).toBe('3:  webhook = "https://chat.example.net/***\n4:  webhook=***\n');
 });

@@ -516,3 +516,35 @@ describe('a ban whose stored end no ban made now could have', () => {
     expect(stored(AT + 7 * DAY + 30_000).isLong).toBe(false);
   });
 });
+
+describe('a client that reaches the threshold and is never banned', () => {
+  const spared = (bench: Bench, count: number, part: Partial<LogEvent> = {}) =>
+    bench.judge(Array.from({ length: count }, (_, i) => event({ at: AT + i * 1_000, ...part }))).spared;
+
+  it('is told of once, with the reason, and again only when it gets there anew', () => {
+    const bench = new Bench({}, { addresses: ['203.0.113.0/24'] });
+    expect(spared(bench, 4)).toEqual([]);
+    const [one, ...more] = spared(bench, 20);
+    expect(more).toEqual([]);
+    expect(one).toMatchObject({ subject: '203.0.113.9', rule: 'postfix/user-unknown', host: null });
+    expect(one?.why).toBe('allow.addresses in the config');
+    expect(spared(bench, 5)).toEqual([]);
+    expect(spared(bench, 8, { at: AT + 30 * DAY }).length).toBe(1);
+    expect(bench.of('203.0.113.9').ban).toBe(null);
+  });
+
+  it('is told of by its confirmed name too, and by a login of its user', () => {
+    const named = new Bench({}, { hostnames: ['partner.example'] });
+    expect(spared(named, 6, { host: 'mx.partner.example' })).toMatchObject([{ host: 'mx.partner.example' }]);
+    const trusted = new Bench();
+    trusted.judge([event({ kind: 'authenticated', points: 0 })]);
+    expect(spared(trusted, 6)).toMatchObject([{ why: 'a user logged in from here' }]);
+  });
+
+  it('is not told of below the threshold, and nobody who is banned is', () => {
+    expect(spared(new Bench({}, { addresses: ['203.0.113.9'] }), 4)).toEqual([]);
+    const bench = new Bench();
+    expect(spared(bench, 20)).toEqual([]);
+    expect(bench.of('203.0.113.9').ban).not.toBe(null);
+  });
+});

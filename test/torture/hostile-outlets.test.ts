@@ -72,6 +72,7 @@ describe('the terminal', () => {
       ['list'],
       ['list', '--all'],
       ['status'],
+      ['top'],
       ['allowed'],
       ['test', '--all', log],
       ['test', '--all', '-'],
