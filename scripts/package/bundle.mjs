@@ -68,9 +68,7 @@ function addressed(dist, required) {
       }
       return code
         .replace(OWN_ADDRESS, (whole, quote, address) =>
-          address.startsWith('./')
-            ? `new URL(${quote}./${basename(address)}${quote}, import.meta.url)`
-            : whole,
+          address.startsWith('./') ? `new URL(${quote}./${basename(address)}${quote}, import.meta.url)` : whole,
         )
         .replace(REQUIRED, (_whole, quote, name) => {
           required.add(name);

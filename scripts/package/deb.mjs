@@ -3,7 +3,6 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
-  copyFileSync,
   existsSync,
   lutimesSync,
   mkdirSync,
@@ -67,7 +66,10 @@ export function buildDeb({ root, programs, native, licences, version, arch, buil
   put('DEBIAN/conffiles', '/etc/blockd/blockd.toml\n');
   const control = readFileSync(join(DEBIAN, 'control'), 'utf8');
   const fields = { VERSION: version, ARCH: arch, SIZE: String(size) };
-  put('DEBIAN/control', control.replace(/@([A-Z]+)@/g, (_whole, name) => fields[name]));
+  put(
+    'DEBIAN/control',
+    control.replace(/@([A-Z]+)@/g, (_whole, name) => fields[name]),
+  );
   for (const name of ['postinst', 'prerm', 'postrm']) put(`DEBIAN/${name}`, readFileSync(join(DEBIAN, name)), 0o755);
 
   for (const path of [stage, ...everythingUnder(stage)]) {
@@ -103,7 +105,8 @@ function putCompletions(root, copy) {
 /** https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/ would want each file's; this tells each package's. */
 function copyright(own, licences) {
   const parts = licences.map(
-    ({ name, version, license, text }) => `${name} ${version}, ${license}\n\n${(text ?? `Licence: ${license}`).trim()}\n`,
+    ({ name, version, license, text }) =>
+      `${name} ${version}, ${license}\n\n${(text ?? `Licence: ${license}`).trim()}\n`,
   );
   return [`blockd\n\n${own.trim()}\n`, 'The programs contain these packages from npm:\n', ...parts].join(
     `\n${'-'.repeat(78)}\n\n`,
