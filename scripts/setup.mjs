@@ -36,6 +36,10 @@ const SERVERS = [
   ['/usr/bin/chromium', 'chromium'],
   ['/usr/bin/xz', 'xz-utils'],
   ['/usr/bin/zstd', 'zstd'],
+  ['/usr/bin/systemd-analyze', 'systemd'],
+  ['/usr/bin/perl', 'perl'],
+  ['/usr/sbin/debootstrap', 'debootstrap'],
+  ['/usr/share/keyrings/debian-archive-keyring.gpg', 'debian-archive-keyring'],
 ];
 
 const forTests = process.argv.includes('--for-tests');
