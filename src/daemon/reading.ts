@@ -13,15 +13,15 @@ export function isReadToItsEnd(log: string, counting: Counting): boolean {
   return stat !== undefined && stat.ino === position.file.ino && position.offset >= stat.size;
 }
 
-/** Nothing is left of a first backlog: a log that isn't there, or may not be read, has none. */
+/** Nothing is left of a first backlog: a log that is empty, isn't there, or may not be read, has none. */
 export function isCountedIn(log: string, counting: Counting): boolean {
-  return isReadToItsEnd(log, counting) || (log !== 'journal' && !isReadable(log));
+  return isReadToItsEnd(log, counting) || (log !== 'journal' && !holdsAnything(log));
 }
 
-function isReadable(file: string): boolean {
+function holdsAnything(file: string): boolean {
   try {
     accessSync(file, constants.R_OK);
-    return true;
+    return statSync(file).size > 0;
   } catch {
     return false;
   }
