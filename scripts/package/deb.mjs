@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
+  lstatSync,
   lutimesSync,
   mkdirSync,
   readdirSync,
@@ -130,5 +131,5 @@ function everythingUnder(folder) {
 }
 
 function filesUnder(folder) {
-  return everythingUnder(folder).filter((path) => statSync(path, { throwIfNoEntry: false })?.isFile());
+  return everythingUnder(folder).filter((path) => lstatSync(path, { throwIfNoEntry: false })?.isFile());
 }

@@ -15,6 +15,8 @@ const exec = promisify(execFile);
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const MAP = 'hash:/var/lib/blockd/postfix/client_access';
 const PROBER = '203.0.113.9';
+const CIDR = 'cidr:/var/lib/blockd/postfix/client_access.cidr';
+const CONFIG = '/etc/blockd/blockd.toml';
 const USER = 'ok1@lab.example';
 
 describe('the package on a fresh Debian 13', () => {
@@ -61,7 +63,8 @@ describe('the package on a fresh Debian 13', () => {
     }
   };
 
-  inDebian('installs with dpkg alone, and makes its user, its folders and an empty map', async (root) => {
+  inDebian('installs with dpkg alone, and follows the log in dry-run; the map is there, and empty', async (root) => {
+    await startMailHost(root, port);
     await root.must(`dpkg -i ${deb}`);
     expect(await root.must('id -Gn blockd')).toMatch(/\badm\b/);
     expect(await root.must('stat -c "%U %a" /var/lib/blockd /var/lib/blockd/postfix /var/lib/blockd/store')).toBe(
@@ -69,21 +72,20 @@ describe('the package on a fresh Debian 13', () => {
     );
     expect(await root.must(`postmap -s ${MAP}`)).toBe('');
     // Not found is 1 with nothing said; a table that can't be used has something to say.
-    expect(await root.sh(`postmap -q ${PROBER} cidr:/var/lib/blockd/postfix/client_access.cidr`)).toEqual({
-      code: 1,
-      stdout: '',
-      stderr: '',
-    });
+    expect(await root.sh(`postmap -q ${PROBER} ${CIDR}`)).toEqual({ code: 1, stdout: '', stderr: '' });
     expect(await root.must('blockctl check')).toContain('All is well');
     expect(await root.must('dpkg -V blockd')).toBe('');
+    // It is active only since it has said itself that it is ready.
+    expect(await root.must('systemctl is-active blockd.service blockd-sweep.timer')).toBe('active\nactive');
+    expect(await property(root, 'StatusText')).toMatch(/^dry-run: /);
   });
 
   inDebian('bans a probing client for that Postfix, and says so', async (root) => {
-    await startMailHost(root, port);
     await root.must(
-      `sed -i 's/^mode = .*/mode = "enforce"/; s/^files = .*/files = ["\\/var\\/log\\/mail.log"]/' ${CONFIG}`,
+      `postconf -e 'smtpd_client_restrictions = check_client_access ${MAP}, check_client_access ${CIDR}, permit_mynetworks'`,
     );
-    await startDaemon(root);
+    await root.must('postfix reload');
+    await root.must(`sed -i 's/^mode = .*/mode = "enforce"/' ${CONFIG} && systemctl restart blockd`);
     expect(await ask(PROBER)).toMatch(/^250/);
     for (let probe = 0; probe < 10; probe++) await ask(PROBER, `nobody${probe}@lab.example`);
     await until(async () =>
@@ -101,17 +103,41 @@ describe('the package on a fresh Debian 13', () => {
       map: { type: 'hash', entries: 1 },
       store: { ok: true },
     });
-    expect(
-      await root.must('ps -o user= -p "$(cat /run/blockd.pid)" || stat -c %U "/proc/$(cat /run/blockd.pid)"'),
-    ).toBe('blockd');
+    expect(await root.must(`stat -c %U /proc/${await property(root, 'MainPID')}`)).toBe('blockd');
+  });
+
+  inDebian('is reloaded by systemctl, and started anew by systemd when it stands still', async (root) => {
+    await root.must('systemctl reload blockd');
+    await until(async () => (await root.must('journalctl -u blockd')).includes('config and filters reloaded'));
+    expect(await root.must('systemctl is-active blockd')).toBe('active');
+
+    await root.must('mkdir -p /run/systemd/system/blockd.service.d');
+    const quick = '[Service]\\nWatchdogSec=3\\nRestartSec=0\\n';
+    await root.must(`printf '${quick}' > /run/systemd/system/blockd.service.d/quick.conf && systemctl daemon-reload`);
+    await root.must('systemctl restart blockd');
+    await sleep(5_000);
+    expect(await property(root, 'NRestarts')).toBe('0');
+    await root.must('kill -STOP "$(systemctl show -P MainPID blockd)"');
+    await until(async () => (await property(root, 'NRestarts')) === '1');
+    await until(async () => (await root.sh('systemctl is-active blockd')).stdout.trim() === 'active');
+    expect(await ask(PROBER)).toMatch(/^554/);
+  });
+
+  inDebian('ends bans by its timer also while the daemon is stopped', async (root) => {
+    const other = '198.51.100.99';
+    await root.must(`blockctl ban ${other} --for 2s && systemctl stop blockd`);
+    expect(await ask(other)).toMatch(/^554/);
+    await sleep(2_500);
+    await root.must('systemctl start blockd-sweep.service');
+    expect(await ask(other)).toMatch(/^250/);
+    expect(await ask(PROBER)).toMatch(/^554/);
   });
 
   inDebian('keeps its config and its bans over an upgrade', async (root) => {
-    await stopDaemon(root);
     const config = root.read(CONFIG);
     await root.must(`dpkg -i ${deb}`);
     expect(root.read(CONFIG)).toBe(config);
-    await startDaemon(root);
+    expect(await root.must('systemctl is-active blockd')).toBe('active');
     expect(await ask(PROBER)).toMatch(/^554/);
     expect(await root.must('blockctl list')).toContain(PROBER);
   });
@@ -123,9 +149,11 @@ describe('the package on a fresh Debian 13', () => {
   });
 
   inDebian('removed, it takes the bans out of the map, and mail is taken as before', async (root) => {
-    await stopDaemon(root);
     const { code, stderr } = await root.sh('dpkg -r blockd');
     expect(code, stderr).toBe(0);
+    expect((await root.sh('systemctl is-active blockd.service blockd-sweep.timer')).stdout).toBe(
+      'inactive\ninactive\n',
+    );
     expect(stderr).toMatch(/take out:\n\/etc\/postfix\/main\.cf, line \d+:.*check_client_access hash:/);
     expect(await root.must(`postmap -s ${MAP}`)).toBe('');
     await until(async () => (await ask(PROBER)).startsWith('250'));
@@ -153,9 +181,7 @@ describe('the package on a fresh Debian 13', () => {
   });
 });
 
-const CONFIG = '/etc/blockd/blockd.toml';
-
-/** That Debian's Postfix, on a port of its own, with what README.md says for main.cf. */
+/** That Debian's Postfix, on a port of its own. */
 async function startMailHost(root: DebianRoot, port: number): Promise<void> {
   const settings = {
     compatibility_level: '3.6',
@@ -169,7 +195,6 @@ async function startMailHost(root: DebianRoot, port: number): Promise<void> {
     smtpd_authorized_xclient_hosts: '127.0.0.0/8',
     smtpd_peername_lookup: 'no',
     smtpd_error_sleep_time: '0',
-    smtpd_client_restrictions: `check_client_access ${MAP}, check_client_access cidr:/var/lib/blockd/postfix/client_access.cidr, permit_mynetworks`,
   };
   const assignments = Object.entries(settings).map(([key, value]) => `'${key} = ${value}'`);
   await root.must('echo mx.lab.example > /etc/hostname; touch /etc/postfix/main.cf; newaliases || true');
@@ -181,19 +206,8 @@ async function startMailHost(root: DebianRoot, port: number): Promise<void> {
   await root.must('postfix start');
 }
 
-/** As the unit starts it: as its user, with its groups, and no way to more rights. */
-async function startDaemon(root: DebianRoot): Promise<void> {
-  const as = 'setpriv --reuid blockd --regid blockd --init-groups --no-new-privs --inh-caps=-all --bounding-set=-all';
-  const run = `echo $$ > /run/blockd.pid; exec ${as} /usr/sbin/blockd`;
-  await root.must(`bash -c '${run}' </dev/null >/var/log/blockd.log 2>&1 &`);
-  await until(async () => root.read('/var/log/blockd.log').includes('following /var/log/mail.log'));
-  await sleep(500);
-}
-
-async function stopDaemon(root: DebianRoot): Promise<void> {
-  await root.must(
-    'kill "$(cat /run/blockd.pid)"; while kill -0 "$(cat /run/blockd.pid)" 2>/dev/null; do sleep 0.1; done',
-  );
+async function property(root: DebianRoot, name: string): Promise<string> {
+  return root.must(`systemctl show -P ${name} blockd`);
 }
 
 async function until(holds: () => Promise<boolean>): Promise<void> {
