@@ -121,6 +121,7 @@ describe('the package on a fresh Debian 13', () => {
     await until(async () => (await property(root, 'NRestarts')) === '1');
     await until(async () => (await root.sh('systemctl is-active blockd')).stdout.trim() === 'active');
     expect(await ask(PROBER)).toMatch(/^554/);
+    await root.must('rm -r /run/systemd/system/blockd.service.d && systemctl daemon-reload');
   });
 
   inDebian('ends bans by its sweep also while the daemon is stopped', async (root) => {
@@ -140,6 +141,15 @@ describe('the package on a fresh Debian 13', () => {
     expect(await root.must('systemctl is-active blockd')).toBe('active');
     expect(await ask(PROBER)).toMatch(/^554/);
     expect(await root.must('blockctl list')).toContain(PROBER);
+  });
+
+  inDebian('follows the journal, where a Debian has no other mail log', async (root) => {
+    const stranger = '198.51.100.55';
+    await root.must(`sed -i 's/^journal = .*/journal = true/' ${CONFIG} && systemctl restart blockd`);
+    expect(await property(root, 'StatusText')).toMatch(/^enforce: /);
+    const line = `NOQUEUE: reject: RCPT from unknown[${stranger}]: 550 5.1.1 <a@lab.example>: Recipient address rejected: User unknown in local recipient table; from=<b@remote.example> to=<a@lab.example> proto=ESMTP helo=<x.example>`;
+    await root.must(`for n in 1 2 3 4 5 6 7 8 9; do logger -t postfix/smtpd --id=$((100 + n)) '${line}'; done`);
+    await until(async () => (await ask(stranger)).startsWith('554'));
   });
 
   inDebian('hands the digest to Postfix although no setgid program works in its service', async (root) => {

@@ -30,7 +30,7 @@ test('systemd has nothing to say against them', () => {
 
 test.each([
   ['blockd.service', 1.2],
-  ['blockd-sweep.service', 0.4],
+  ['blockd-sweep.service', 0.3],
 ])('%s is exposed by no more than %d', (name, most) => {
   const { stdout } = spawnSync('systemd-analyze', ['security', '--offline=yes', '--no-pager', join(folder, name)], {
     encoding: 'utf8',
