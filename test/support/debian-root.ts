@@ -46,7 +46,10 @@ export class DebianRoot {
     try {
       await debootstrap(folder, await mirror());
       const root = await DebianRoot.#boot(folder);
-      await root.#untilBooted();
+      await root.#untilBooted().catch(async (error: unknown) => {
+        await root.remove();
+        throw error;
+      });
       return root;
     } catch (error) {
       rmSync(folder, { recursive: true, force: true });
@@ -62,9 +65,15 @@ export class DebianRoot {
     const group = join(controlGroups(), `blockd-test-${process.pid}`);
     const namespaces = ['--mount', '--pid', '--uts', '--ipc', '--cgroup', '--fork', '--kill-child'];
     const enter = 'mkdir -p "$0" && echo $$ > "$0/cgroup.procs" && exec "$@"';
-    const command = ['unshare', ...namespaces, 'bash', '-ec', BOOT, folder];
+    // All of it ends with this process, however that ends.
+    const command = ['setpriv', '--pdeathsig', 'KILL', 'unshare', ...namespaces, 'bash', '-ec', BOOT, folder];
     const first = spawn('bash', ['-c', enter, group, ...command], { stdio: 'ignore' });
-    return new DebianRoot(folder, group, first, await childOf(first, folder));
+    try {
+      return new DebianRoot(folder, group, first, await childOf(first, folder));
+    } catch (error) {
+      first.kill('SIGKILL');
+      throw error;
+    }
   }
 
   async #untilBooted(): Promise<void> {
