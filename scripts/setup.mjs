@@ -37,6 +37,10 @@ const SERVERS = [
   ['/usr/bin/xz', 'xz-utils'],
   ['/usr/bin/zstd', 'zstd'],
   ['/usr/bin/tmux', 'tmux'],
+  ['/usr/bin/systemd-analyze', 'systemd'],
+  ['/usr/bin/perl', 'perl'],
+  ['/usr/sbin/debootstrap', 'debootstrap'],
+  ['/usr/share/keyrings/debian-archive-keyring.gpg', 'debian-archive-keyring'],
 ];
 
 const forTests = process.argv.includes('--for-tests');

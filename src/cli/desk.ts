@@ -15,7 +15,7 @@ import { type DaemonNote, daemonNoteName, isRunning } from '../store/daemon-note
 import { openStore } from '../store/open.js';
 import type { Store } from '../store/store.js';
 import type { Output } from './output.js';
-import { becomeOwnerOf } from './owner.js';
+import { becomeOwnerAtOnce, becomeOwnerOf } from './owner.js';
 
 /** Options that every command takes. */
 export interface Globals {
@@ -292,6 +292,7 @@ export async function openFor(
   };
   const folder = url.startsWith('lmdb:') ? url.slice('lmdb:'.length) : null;
   if (folder !== null) becomeOwnerOf(folder);
+  else becomeOwnerAtOnce(dirname((config.postfix.map ?? DEFAULT_MAP_PATH).replace(/^\w+:/, '')));
   if (folder === null || create || exists(folder))
     return { store: await openStore(url, { prefix, passwordFile, caFile, onNotice }), missing: false };
   if (!quiet) {

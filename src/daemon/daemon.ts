@@ -30,8 +30,9 @@ import { NOBODY, type Observer, type Vitals } from './observer.js';
 import type { Plan } from './plan.js';
 import { readPlaces, writePlaces } from './positions-file.js';
 import { Publisher } from './publisher.js';
-import { isReadToItsEnd } from './reading.js';
+import { isCountedIn, isReadToItsEnd } from './reading.js';
 import { Salvage } from './salvage.js';
+import { Supervision } from './supervision.js';
 
 const HOUSEKEEPING_MS = 1_000;
 const INTACT_EVERY_TICKS = 2;
@@ -68,6 +69,7 @@ export class Daemon {
   readonly #startedAt = Date.now();
   readonly #counters = { offenses: 0, bans: 0, releases: 0, refused: 0 };
   readonly #loopDelay = new LoopDelay();
+  readonly #supervision: Supervision;
   #plan: Plan;
   #policy: Policy;
   #counting: Counting | null = null;
@@ -100,6 +102,7 @@ export class Daemon {
     this.#store = options.store;
     this.#logger = options.logger;
     this.#observer = options.observer ?? NOBODY;
+    this.#supervision = new Supervision(options.logger);
     this.#salvage = new Salvage({ store: this.#store, logger: this.#logger });
     this.#policy = new Policy(toPolicySettings(options.plan.config), new Allowlist({ addresses: [], hostnames: [] }));
   }
@@ -148,12 +151,14 @@ export class Daemon {
   stop(reason: string): void {
     if (this.#stopping.signal.aborted) return;
     this.#logger.info({ event: 'stopping' }, `${reason}: committing what was read, the access map stays in place`);
+    this.#supervision.stopping(`Stopping: ${reason}`);
     this.#stopping.abort();
     this.#source?.stop();
   }
 
   /** Config and filters anew; the old ones stay when the new are bad. */
   async reload(): Promise<void> {
+    this.#supervision.reloading();
     try {
       this.#nextPlan = await this.#options.reload();
       this.#source?.stop();
@@ -163,6 +168,7 @@ export class Daemon {
         { event: 'reload-failed' },
         `not reloaded, the old config and filters stay in force: ${error.message}`,
       );
+      this.#supervision.reloaded(`Not reloaded, the old config stays in force: ${error.message}`);
     }
   }
 
@@ -205,6 +211,8 @@ export class Daemon {
       await this.#patiently(() => this.#usePlan(next));
       await this.#options.onReloaded?.(next);
       this.#logger.info({ event: 'reloaded' }, 'config and filters reloaded');
+      // Another reload may have come meanwhile, and is told of when it is done.
+      if (this.#nextPlan === null) this.#supervision.reloaded(this.#status());
     }
   }
 
@@ -430,6 +438,8 @@ export class Daemon {
 
   #housekeep(): void {
     this.#tick++;
+    // Waiting for a store that is away is no standstill; it would not end by a restart.
+    if (this.#counting?.storeAway) this.#tellSupervisor();
     // While the store is away the work before this waits for it, and ticks must not pile up.
     if (this.#housekeeping) return;
     this.#housekeeping = true;
@@ -447,8 +457,24 @@ export class Daemon {
         if (this.#tick % INTACT_EVERY_TICKS === 0) await this.#publisher?.repairIfDamaged();
       } finally {
         this.#housekeeping = false;
+        this.#tellSupervisor();
       }
     });
+  }
+
+  /** Only what was queued with the counting, and came to its turn, says that both are alive. */
+  #tellSupervisor(): void {
+    const counting = this.#counting;
+    const caughtUp =
+      counting !== null && !counting.storeAway && this.#plan.logs.every((log) => isCountedIn(log, counting));
+    this.#supervision.turned({ caughtUp, status: this.#status() });
+  }
+
+  #status(): string {
+    if (this.#counting?.storeAway) return `Waiting for store ${this.#store.url}; the log keeps the lines`;
+    const { offenses, bans, releases } = this.#counters;
+    const lines = this.#counting?.lines ?? 0;
+    return `${this.#plan.config.mode}: ${lines} lines, ${offenses} offenses, ${bans} bans, ${releases} releases since the start`;
   }
 
   async #settleEnded(): Promise<void> {

@@ -1,5 +1,5 @@
 /** Whether a log is read up to what it holds now. */
-import { statSync } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import type { Counting } from './counting.js';
 
 /** Where a file can't tell, as with the journal, this long without anything to catch up with does. */
@@ -11,4 +11,18 @@ export function isReadToItsEnd(log: string, counting: Counting): boolean {
   if (position === undefined || position.kind !== 'file') return false;
   const stat = statSync(log, { throwIfNoEntry: false });
   return stat !== undefined && stat.ino === position.file.ino && position.offset >= stat.size;
+}
+
+/** Nothing is left of a first backlog: a log that is empty, isn't there, or may not be read, has none. */
+export function isCountedIn(log: string, counting: Counting): boolean {
+  return isReadToItsEnd(log, counting) || (log !== 'journal' && !holdsAnything(log));
+}
+
+function holdsAnything(file: string): boolean {
+  try {
+    accessSync(file, constants.R_OK);
+    return statSync(file).size > 0;
+  } catch {
+    return false;
+  }
 }

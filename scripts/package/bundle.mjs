@@ -1,0 +1,110 @@
+// The two programs with all packages that they need, in one flat folder: what a module names by its own address
+// (`new URL('./commit.lua', import.meta.url)`: scripts, workers) stands beside it there too, whatever file it ends up in.
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { rolldown } from 'rolldown';
+
+const PROGRAMS = ['blockd', 'blockctl'];
+/** Loads LMDB's binary from wherever npm has put it; here it is one file beside the programs. */
+const NATIVE_LOADER = 'node-gyp-build-optional-packages';
+export const NATIVE_FILE = 'lmdb.node';
+const OWN_ADDRESS = /new URL\(\s*(['"`])([^'"`]+)\1\s*,\s*import\.meta\.url\s*\)/g;
+const REQUIRED = /createRequire\(import\.meta\.url\)\((['"])([^'"]+)\1\)/g;
+
+/** Returns the packages inside, `{name, version, license, text}`, in order of their names. */
+export async function bundle({ root, into }) {
+  const dist = realpathSync(join(root, 'dist'));
+  const required = new Set();
+  const modules = await build({
+    input: Object.fromEntries(PROGRAMS.map((name) => [name, join(dist, `${name}.js`)])),
+    plugins: [addressed(dist, required), nativeLmdbBeside()],
+    output: { dir: into, format: 'esm', entryFileNames: '[name].js', chunkFileNames: '[name].js' },
+  });
+  // What is loaded only when it is needed, and at once: a bundle of its own, since require() takes no part of another.
+  for (const name of required) {
+    const input = { [name]: name };
+    const output = { dir: into, format: 'cjs', entryFileNames: '[name].cjs', exports: 'named' };
+    modules.push(...(await build({ input, plugins: [], output, cwd: root })));
+  }
+  return licencesOf(modules);
+}
+
+async function build({ input, plugins, output, cwd }) {
+  const built = await rolldown({
+    input,
+    plugins,
+    cwd: cwd ?? process.cwd(),
+    platform: 'node',
+    logLevel: 'warn',
+    onLog(level, log, handle) {
+      // pino and others probe for what an application may have; what they find missing they do without.
+      if (log.code === 'UNRESOLVED_IMPORT' || log.code === 'EVAL') return;
+      handle(level, log);
+    },
+  });
+  try {
+    const { output: files } = await built.write({ sourcemap: false, minify: false, ...output });
+    return files.flatMap((file) => (file.type === 'chunk' ? Object.keys(file.modules) : []));
+  } finally {
+    await built.close();
+  }
+}
+
+/** Our own modules' neighbours become files beside the bundle, and packages that they require() are noted. */
+function addressed(dist, required) {
+  return {
+    name: 'neighbours',
+    transform(code, id) {
+      if (!id.startsWith(`${dist}/`)) return null;
+      for (const [, , address] of code.matchAll(OWN_ADDRESS)) {
+        if (address === '../package.json' && dirname(id) === dist) continue;
+        if (!address.startsWith('./') || address.includes('${')) {
+          throw new Error(`${id} names ${address} by its own address, which would not be there in the package`);
+        }
+        const file = resolve(dirname(id), address);
+        const fileName = basename(file);
+        if (fileName.endsWith('.js')) this.emitFile({ type: 'chunk', id: file, fileName });
+        else this.emitFile({ type: 'asset', fileName, source: readFileSync(file) });
+      }
+      return code
+        .replace(OWN_ADDRESS, (whole, quote, address) =>
+          address.startsWith('./') ? `new URL(${quote}./${basename(address)}${quote}, import.meta.url)` : whole,
+        )
+        .replace(REQUIRED, (_whole, quote, name) => {
+          required.add(name);
+          return `createRequire(import.meta.url)(${quote}./${name}.cjs${quote})`;
+        });
+    },
+  };
+}
+
+function nativeLmdbBeside() {
+  const id = `\0${NATIVE_LOADER}`;
+  return {
+    name: 'native-lmdb',
+    resolveId: (source) => (source === NATIVE_LOADER ? id : null),
+    load: (loaded) =>
+      loaded === id
+        ? `import { createRequire } from 'node:module';
+           export default () => createRequire(import.meta.url)('./${NATIVE_FILE}');`
+        : null,
+  };
+}
+
+function licencesOf(modules) {
+  const folders = new Set(modules.map(packageFolder).filter((folder) => folder !== null));
+  return [...folders]
+    .map((folder) => {
+      const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+      const file = ['LICENSE', 'LICENSE.md', 'LICENSE.txt', 'license', 'License', 'LICENCE']
+        .map((one) => join(folder, one))
+        .find((one) => existsSync(one));
+      return { name, version, license, text: file === undefined ? null : readFileSync(file, 'utf8') };
+    })
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function packageFolder(id) {
+  const [, folder] = /^(.*\/node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(id) ?? [];
+  return folder ?? null;
+}

@@ -1,0 +1,119 @@
+/** What is in the packages, for Debian and for npm; each is at work without this repository. */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startRedis } from '../support/redis.js';
+
+const exec = promisify(execFile);
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'blockd-package-files-'));
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('the Debian package', () => {
+  const unpacked = join(folder, 'unpacked');
+  const programs = join(unpacked, 'usr/lib/blockd/dist');
+  let deb = '';
+
+  const build = async (into: string): Promise<string> => {
+    const arch = (await exec('dpkg', ['--print-architecture'])).stdout.trim();
+    await exec(process.execPath, ['scripts/package.mjs', '--arch', arch, '--out', into], { cwd: ROOT });
+    return join(into, readdirSync(into)[0] ?? '');
+  };
+
+  beforeAll(async () => {
+    deb = await build(join(folder, 'first'));
+    await exec('dpkg-deb', ['-x', deb, unpacked]);
+  });
+
+  test('the same sources give the same bytes', async () => {
+    const [one, other] = [deb, await build(join(folder, 'second'))].map((file) =>
+      createHash('sha256').update(readFileSync(file)).digest('hex'),
+    );
+    expect(other).toBe(one);
+  });
+
+  test('every file that a program names by its own address is beside it', () => {
+    const named = readdirSync(programs)
+      .filter((name) => /\.c?js$/.test(name))
+      .flatMap((name) => {
+        const text = readFileSync(join(programs, name), 'utf8');
+        const addresses = [...text.matchAll(/new URL\(['"`](\.[^'"`]+)['"`],\s*import\.meta\.url\)/g)];
+        const required = [...text.matchAll(/createRequire\(import\.meta\.url\)\(['"`](\.[^'"`]+)['"`]\)/g)];
+        return [...addresses, ...required].map(([, address]) => address ?? '');
+      });
+    expect(named.length).toBeGreaterThan(4);
+    expect(named.filter((address) => !existsSync(join(programs, address)))).toEqual([]);
+  });
+
+  test('it holds everything that its programs import', () => {
+    const foreign = readdirSync(programs)
+      .filter((name) => name.endsWith('.js'))
+      .flatMap((name) => {
+        const text = readFileSync(join(programs, name), 'utf8');
+        return [...text.matchAll(/^(?:import|export) .*?from ["']([^"']+)["'];?$/gm)].map(([, from]) => from ?? '');
+      })
+      .filter((from) => !isBuiltin(from) && !existsSync(join(programs, from)));
+    expect(foreign).toEqual([]);
+  });
+
+  test('nothing in it is for others to write, and all of it is root’s', async () => {
+    const { stdout } = await exec('dpkg-deb', ['-c', deb]);
+    for (const line of stdout.trim().split('\n'))
+      expect(line).toMatch(/^[-ld]rw[-x]r-[-x]r-[-x] root\/root |^lrwxrwxrwx root\/root /);
+    expect(lstatSync(join(unpacked, 'usr/sbin/blockd')).isSymbolicLink()).toBe(true);
+    expect(statSync(join(unpacked, 'usr/bin/blockctl')).mode & 0o111).toBe(0o111);
+  });
+
+  test('its programs are at work with Redis as with the store of their own', async () => {
+    const redis = await startRedis();
+    try {
+      for (const store of [redis.url, `lmdb:${join(folder, 'store')}`]) {
+        const blockctl = async (...args: string[]) =>
+          (await exec(process.execPath, [join(programs, 'blockctl.js'), '--store', store, ...args])).stdout;
+        expect(await blockctl('ban', '203.0.113.9')).toContain('banned: 203.0.113.9');
+        expect(JSON.parse(await blockctl('--json', 'list'))).toMatchObject([{ subject: '203.0.113.9' }]);
+      }
+      // In a process of its own the daemon has the store looked through before it opens it.
+      await exec(process.execPath, [join(programs, 'lmdb-walk.js'), join(folder, 'store')]);
+      const cron = ['--set', 'store.prune=5 4 * * *', 'check'];
+      await exec(process.execPath, [join(programs, 'blockctl.js'), ...cron]);
+    } finally {
+      await redis.stop();
+    }
+  });
+});
+
+test('what npm packs can be installed for all, and is at work', async () => {
+  const { stdout } = await exec('npm', ['pack', '--silent', '--pack-destination', folder], { cwd: ROOT });
+  const prefix = join(folder, 'prefix');
+  const archive = join(folder, stdout.trim().split('\n').at(-1) ?? '');
+  await exec('npm', [
+    'install',
+    '--global',
+    '--prefix',
+    prefix,
+    '--prefer-offline',
+    '--no-audit',
+    '--no-fund',
+    archive,
+  ]);
+  const at = (name: string) => join(prefix, 'bin', name);
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
+  for (const name of ['blockd', 'blockctl']) expect((await exec(at(name), ['--version'])).stdout.trim()).toBe(version);
+  expect((await exec(at('blockctl'), ['check'])).stdout).toContain('All is well');
+  const store = `lmdb:${join(folder, 'npm-store')}`;
+  expect((await exec(at('blockctl'), ['--store', store, 'ban', '203.0.113.9'])).stdout).toContain(
+    'banned: 203.0.113.9',
+  );
+  const inside = readdirSync(join(prefix, 'lib/node_modules/blockd'), { recursive: true }).map(String);
+  expect(
+    inside.filter((name) => !name.startsWith('node_modules') && /\.map$|(^|\/)\.|^src|^test|\.ts$/.test(name)),
+  ).toEqual([]);
+}, 180_000);
