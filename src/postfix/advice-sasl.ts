@@ -28,10 +28,8 @@ function lateFinding(settings: Settings, service: Service, map: MapName | null):
   }
   const tables = map === null ? ['TYPE:PATH', 'cidr:PATH.cidr'] : tablesOf(map);
   const lines = ['  -o smtpd_delay_reject=no', serviceOption(tables)];
-  // Asked in the greeting and at HELO, before anybody could log in, these would now refuse users.
-  for (const list of ['smtpd_helo_restrictions', 'smtpd_sender_restrictions']) {
-    if (list === 'smtpd_helo_restrictions' && valueFor(settings, service, list) !== '') lines.push(`  -o ${list}=`);
-  }
+  // Asked at HELO, before anybody could log in, these would now refuse users.
+  if (valueFor(settings, service, 'smtpd_helo_restrictions') !== '') lines.push('  -o smtpd_helo_restrictions=');
   lines.push('  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject');
   return warn(
     'logins',

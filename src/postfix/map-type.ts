@@ -1,6 +1,6 @@
 /**
  * Is the map's type one that this Postfix has, and will have? Berkeley DB (hash, btree) is going: RHEL 10 and Alpine build
- * Postfix without it, Fedora and Gentoo have lmdb as the default, Debian 13 (Postfix 3.10) still has it. Since 3.11
+ * Postfix without it, Gentoo has lmdb as the default since 3.11, Debian 13 (Postfix 3.10) still has it. Since 3.11
  * `postfix non-bdb` can redirect hash to lmdb: NON_BERKELEYDB_README.
  */
 import { type Finding, fail, ok, warn } from './finding.js';
