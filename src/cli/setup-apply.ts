@@ -5,7 +5,6 @@
 import {
   chmodSync,
   chownSync,
-  existsSync,
   mkdirSync,
   readdirSync,
   renameSync,
@@ -33,7 +32,7 @@ export async function applySetup(plan: SetupPlan, now: number, say: Say): Promis
     const changed = plan.targets.filter(({ main }) => main.before !== main.after);
     for (const target of changed) await mustPass(target, plan, ' already before anything was changed; mend that first');
     await makeMap(plan, undo, say);
-    if (plan.config !== null) await writeConfig(plan.config, undo, say);
+    if (plan.config !== null) await writeConfig(plan.config, plan, undo, say);
     const mains: SetupRecord['mains'][number][] = [];
     for (const target of changed) mains.push(await changeMain(target, plan, { now, undo, say }));
     if (mains.length > 0 || plan.makesMap) await reloadAll(plan, say);
@@ -83,12 +82,12 @@ export function replaceFile(file: string, text: string, mode = 0o644): void {
 }
 
 async function makeMap(
-  { map, makesMap, folders, owner, loaded, targets }: SetupPlan,
+  { map, makesMap, mapFolders, owner, loaded, targets }: SetupPlan,
   undo: Undo,
   say: Say,
 ): Promise<void> {
   const folder = dirname(map.path);
-  for (const one of folders) {
+  for (const one of mapFolders) {
     make(one);
     undo(`remove the folder ${one}`, () => rmdirSync(one));
     chownSync(one, owner.uid, owner.gid);
@@ -134,9 +133,13 @@ async function mustAnswer(table: string, postmap: string): Promise<void> {
   }
 }
 
-async function writeConfig({ file, before, after }: FileChange, undo: Undo, say: Say): Promise<void> {
-  const folder = dirname(file);
-  if (!existsSync(folder)) {
+async function writeConfig(
+  { file, before, after }: FileChange,
+  { configFolders }: SetupPlan,
+  undo: Undo,
+  say: Say,
+): Promise<void> {
+  for (const folder of configFolders) {
     make(folder);
     undo(`remove the folder ${folder}`, () => rmdirSync(folder));
   }
@@ -209,7 +212,7 @@ function writeRecord(plan: SetupPlan, mains: SetupRecord['mains'], now: number):
         : { file: config.file, before: before?.config?.before ?? config.before, after: config.after },
     mains: [...(before?.mains ?? []).filter(({ configDirectory }) => !changed.has(configDirectory)), ...mains],
     madeMap: plan.mapIsNew || (before?.madeMap ?? false),
-    folders: [...(before?.folders ?? []), ...plan.folders],
+    folders: [...(before?.folders ?? []), ...plan.mapFolders, ...plan.configFolders],
   };
   if (config === null && mains.length === 0 && !plan.makesMap) return;
   replaceFile(recordFile(plan.map.path), `${JSON.stringify(record, null, 2)}\n`, 0o600);

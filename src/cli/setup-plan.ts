@@ -42,8 +42,9 @@ export interface SetupPlan {
   readonly mapIsNew: boolean;
   /** Who shall own the map: the owner of the nearest folder that is there. */
   readonly owner: Pick<Stats, 'uid' | 'gid'>;
-  /** Folders to make, the outermost first. */
-  readonly folders: readonly string[];
+  /** Folders to make, the outermost first: for the map, which are its owner's, and for the config. */
+  readonly mapFolders: readonly string[];
+  readonly configFolders: readonly string[];
   readonly log: MailLog;
   /** Null when there is nothing to write. */
   readonly config: FileChange | null;
@@ -70,7 +71,7 @@ export async function planSetup(globals: Globals, options: SetupOptions, now: nu
   const targets = [...settings].map(([one, its]) => targetOf(one, its, map));
   const log = findMailLog(first, now);
   const folder = dirname(map.path);
-  const folders = missingFolders(folder);
+  const mapFolders = missingFolders(folder);
   const files = new MapFiles(map.type, map.path).all;
   const configDirectory =
     config_directory ?? ((await isDefault(chosen, postconf)) ? undefined : chosen[0]?.configDirectory);
@@ -81,7 +82,9 @@ export async function planSetup(globals: Globals, options: SetupOptions, now: nu
     makesMap: files.some((one) => !existsSync(one)),
     mapIsNew: files.every((one) => !existsSync(one)),
     owner: nearestOwner(folder),
-    folders,
+    mapFolders,
+    configFolders:
+      config === null ? [] : missingFolders(dirname(config.file)).filter((one) => !mapFolders.includes(one)),
     log,
     config,
     loaded,
@@ -152,7 +155,9 @@ function configChange(
   if (loaded.file !== null) {
     const before = readText(path);
     if (loaded.explicit.has('postfix.map') && !loaded.onCommandLine.has('postfix.map')) return null;
-    if (loadConfig({ file: path }).explicit.has('postfix.map')) {
+    const own = loadConfig({ file: path });
+    if (own.explicit.has('postfix.map')) {
+      if (own.config.postfix.map === spec) return null;
       throw new UsageError(`${path} names another map than --map ${spec}: change postfix.map there`);
     }
     return { file: path, before, after: withMap(before, spec, path) };

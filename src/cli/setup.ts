@@ -110,10 +110,10 @@ function changesOf({ config, targets }: SetupPlan): FileChange[] {
   return all.filter(({ before, after }) => before !== after);
 }
 
-function deedsOf({ folders, makesMap, map, targets }: SetupPlan): string[] {
+function deedsOf({ mapFolders, configFolders, makesMap, map, targets }: SetupPlan): string[] {
   const changes = targets.some(({ main }) => main.before !== main.after);
   return [
-    ...folders.map((folder) => `make the folder ${folder}`),
+    ...[...mapFolders, ...configFolders].map((folder) => `make the folder ${folder}`),
     ...(makesMap ? [`make the map ${tablesOf(map).join(' and ')}, empty, before main.cf names it`] : []),
     ...(changes ? ['keep a copy of main.cf, run "postfix check" and "postfix reload"'] : []),
   ];
