@@ -7,7 +7,7 @@ import { run } from '../postfix/run.js';
 export async function clockFindings(): Promise<Finding[]> {
   const synchronized = await isSynchronized();
   if (synchronized === null)
-    return [ok('ntp', 'whether the clock is kept right can not be told here (no timedatectl)')];
+    return [ok('ntp', 'whether the clock is kept right can not be told here (timedatectl does not answer)')];
   if (synchronized) return [ok('ntp', 'the clock is kept right (NTP)')];
   return [
     warn(

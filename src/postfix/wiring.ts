@@ -72,11 +72,14 @@ function findingsFor(settings: Settings, map: MapName, service: Service | null):
     }
     // What a service sets without changing how the map is asked is of no concern here.
     if (!service.overrides.has('smtpd_client_restrictions')) return [];
+    const own = service.overrides.get('smtpd_client_restrictions') ?? '';
     return [
       warn(
         'wiring',
         `${where} has smtpd_client_restrictions of its own in master.cf, without the map: bans don't hold there`,
-        `In master.cf, below ${service.name.split('/')[0]}:\n${serviceOption([table, sibling])}`,
+        isLate(settings, service)
+          ? 'See "logins" below: it says what to write.'
+          : `In master.cf, below ${service.name.split('/')[0]}, in place of what is there:\n${serviceOption([table, sibling], own)}`,
       ),
     ];
   }
@@ -155,8 +158,16 @@ function spelt({ name, argument }: Restriction): string {
   return argument === null ? name : `${name} ${argument}`;
 }
 
-/** The `-o` line for master.cf; lists without blanks are understood by every version of Postfix. */
-export function serviceOption(tables: readonly (string | undefined)[]): string {
+/** Does it take logins, and refuse nobody before RCPT? */
+export function isLate(settings: Settings, service: Service): boolean {
+  const is = (name: string) => valueFor(settings, service, name) === 'yes';
+  return is('smtpd_sasl_auth_enable') && is('smtpd_delay_reject');
+}
+
+/** The `-o` line for master.cf: the map, then `rest`. Lists without blanks are understood by every version of Postfix. */
+export function serviceOption(tables: readonly (string | undefined)[], rest: string): string {
   const asks = tables.filter((table) => table !== undefined).map((table) => `check_client_access,${table}`);
-  return `  -o smtpd_client_restrictions=${[...asks, 'permit'].join(',')}`;
+  const value = [...asks, ...(rest === '' ? [] : [rest])].join(',');
+  if (value.includes('{')) return `  -o { smtpd_client_restrictions = ${value} }`;
+  return `  -o smtpd_client_restrictions=${value.replace(/[\s,]+/g, ',')}`;
 }
