@@ -74,7 +74,9 @@ export async function planSetup(globals: Globals, options: SetupOptions, now: nu
   const mapFolders = missingFolders(folder);
   const files = new MapFiles(map.type, map.path).all;
   const configDirectory =
-    config_directory ?? ((await isDefault(chosen, postconf)) ? undefined : chosen[0]?.configDirectory);
+    options.instance === undefined && config_directory !== undefined
+      ? config_directory
+      : await unlessDefault(chosen, postconf);
   const config = configChange(globals, options, { loaded, map, log, configDirectory });
   return {
     targets,
@@ -92,10 +94,10 @@ export async function planSetup(globals: Globals, options: SetupOptions, now: nu
   };
 }
 
-/** Asked without a folder, postconf tells that of Postfix's build. */
-async function isDefault(chosen: readonly Instance[], postconf: string): Promise<boolean> {
+/** The folder of the first instance, unless it is the one that postconf means when nobody names one. */
+async function unlessDefault([first]: readonly Instance[], postconf: string): Promise<string | undefined> {
   const [usual] = await instancesOf({ postconf });
-  return chosen.some(({ configDirectory }) => configDirectory === usual?.configDirectory);
+  return first?.configDirectory === usual?.configDirectory ? undefined : first?.configDirectory;
 }
 
 function choose(all: readonly Instance[], wanted: string | undefined, configured: string | undefined): Instance[] {

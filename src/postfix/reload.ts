@@ -14,12 +14,15 @@ export interface ReloadOptions {
 export async function reloadPostfix({ reload, configDirectory, timeoutMs }: ReloadOptions): Promise<string | null> {
   const [program, ...args] = reload;
   if (program === undefined) return null;
-  const isPostfix = basename(program) === 'postfix' && configDirectory !== undefined;
-  const argv = [program, ...(isPostfix ? ['-c', configDirectory] : []), ...args];
+  const isPostfix = basename(program) === 'postfix';
+  const where = isPostfix && configDirectory !== undefined ? ['-c', configDirectory] : [];
+  const argv = [program, ...where, ...args];
+  const options = timeoutMs === undefined ? {} : { timeoutMs };
   try {
-    const result = await run(argv, timeoutMs === undefined ? {} : { timeoutMs });
-    // A Postfix that is not running opens everything when it starts.
-    if (result.code === 0 || /mail system is not running/.test(result.stderr)) return null;
+    const result = await run(argv, options);
+    if (result.code === 0) return null;
+    // One that is not running opens everything when it starts. Its complaint may go to the mail log alone.
+    if (isPostfix && (await run([program, ...where, 'status'], options)).code !== 0) return null;
     return failed(argv, complaintOf(result));
   } catch (error) {
     if (!(error instanceof UnavailableError)) throw error;

@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type LabPostfix, startPostfix } from '../support/postfix.js';
 import { smtpSession } from '../support/smtp.js';
 import { Bench, BLOCKCTL } from './support.js';
@@ -31,29 +31,36 @@ let bench: Bench;
 let postfix: LabPostfix;
 let main: string;
 let map: string;
+/** The configuration of this Postfix before each test. */
+let pristine: ReadonlyMap<string, string>;
 
-beforeEach(async () => {
-  bench = new Bench();
-  rmSync(bench.config);
+beforeAll(async () => {
   postfix = await startPostfix({
     mapType: 'hash',
-    main: { smtpd_client_restrictions: RESTRICTIONS, our_checks: 'reject_unknown_reverse_client_hostname' },
+    main: { smtpd_client_restrictions: RESTRICTIONS, our_checks: 'check_client_access static:DUNNO' },
     submission: ['-o smtpd_client_restrictions=permit_sasl_authenticated,reject'],
   });
-  main = join(postfix.configDirectory, 'main.cf');
-  map = join(bench.dir, 'state/map/client_access');
-  // XCLIENT clients without a name would fall to the check that only stands here to be kept.
-  writeFileSync(
-    main,
-    readFileSync(main, 'utf8').replace(/^our_checks = .*$/m, 'our_checks = reject_rbl_client bl.invalid'),
-  );
-  await postfix.reload();
+  const folder = postfix.configDirectory;
+  main = join(folder, 'main.cf');
+  pristine = new Map(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'latin1')]));
 }, 60_000);
 
-afterEach(async () => {
-  await postfix?.stop();
-  bench.remove();
+beforeEach(() => {
+  bench = new Bench();
+  rmSync(bench.config);
+  map = join(bench.dir, 'state/map/client_access');
 });
+
+afterEach(async () => {
+  const folder = postfix.configDirectory;
+  for (const name of readdirSync(folder)) if (!pristine.has(name)) rmSync(join(folder, name));
+  for (const [name, content] of pristine) writeFileSync(join(folder, name), content, 'latin1');
+  chmodSync(main, 0o644);
+  await postfix.reload();
+  bench.remove();
+}, 30_000);
+
+afterAll(() => postfix?.stop(), 30_000);
 
 const setup = (...args: readonly string[]) =>
   bench.run('--set', `postfix.config_directory=${postfix.configDirectory}`, '--map', `hash:${map}`, 'setup', ...args);
@@ -193,7 +200,7 @@ describe('blockctl setup', () => {
   });
 
   it('changes nothing where Postfix’s own check fails already', async () => {
-    appendFileSync(main, 'mail_owner = nobody-of-that-name\n');
+    appendFileSync(main, 'queue_directory = /nowhere/queue\n');
     const before = picture();
     const { code, stderr } = await setup('--yes');
     expect(code).toBe(3);
