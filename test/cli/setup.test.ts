@@ -200,9 +200,12 @@ describe('blockctl setup', () => {
   });
 
   it('changes nothing where Postfix’s own check fails already', async () => {
-    appendFileSync(main, 'queue_directory = /nowhere/queue\n');
+    // A copy, so that the Postfix at work starts no process with it.
+    const broken = join(bench.dir, 'broken');
+    cpSync(postfix.configDirectory, broken, { recursive: true });
+    appendFileSync(join(broken, 'main.cf'), 'queue_directory = /nowhere/queue\n');
     const before = picture();
-    const { code, stderr } = await setup('--yes');
+    const { code, stderr } = await setup('--yes', '--set', `postfix.config_directory=${broken}`);
     expect(code).toBe(3);
     expect(stderr).toMatch(/already before anything was changed; mend that first\n.*Everything is as it was before\./);
     expect(picture()).toEqual(before);
