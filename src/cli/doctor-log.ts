@@ -31,17 +31,16 @@ export async function logFindings(desk: Desk, mailLog: MailLog | null): Promise<
   }
   const findings = logs.filter((log) => log !== 'journal').flatMap((log) => fileFindings(log, desk.now));
   if (logs.includes('journal')) findings.push(ok('log', 'the systemd journal is read'));
-  const written = mailLog?.log ?? null;
-  if (mailLog !== null && written !== null && !logs.includes(written)) {
-    findings.push(
-      fail(
-        'log',
-        `blockd reads ${logs.join(', ')}, but Postfix seems to log to ${written} (${mailLog.why})`,
-        written === 'journal' ? 'Set log.journal = true and log.files = [].' : `Set log.files = ["${written}"].`,
-      ),
-    );
-  }
+  if (mailLog !== null) findings.push(...otherLog(logs, mailLog));
   return findings;
+}
+
+/** Syslog's lines may be in several files, and in the journal too; Postfix's own file is the only one. */
+function otherLog(logs: readonly string[], { log, isOwn, why }: MailLog): Finding[] {
+  if (log === null || logs.includes(log) || (!isOwn && logs.includes('journal'))) return [];
+  const text = `blockd reads ${logs.join(', ')}, but Postfix seems to log to ${log} (${why})`;
+  const fix = log === 'journal' ? 'Set log.journal = true and log.files = [].' : `Set log.files = ["${log}"].`;
+  return [isOwn ? fail('log', text, fix) : warn('log', text, fix)];
 }
 
 /** What the running daemon reads, else what it would. */

@@ -116,7 +116,7 @@ async function answers(desk: Desk, spec: MapName): Promise<Finding[]> {
   for (const table of tablesOf(spec)) {
     const isCidr = table.startsWith('cidr:');
     const entry = entries.find(({ subject }) => spec.type === 'cidr' || (tableOf(subject) === 'cidr') === isCidr);
-    findings.push(await answerOf(table, entry, isCidr, desk.config.postfix.postmap));
+    findings.push(await answerOf(table, entry, isCidr, desk.config.postfix));
   }
   return findings;
 }
@@ -125,12 +125,13 @@ async function answerOf(
   table: string,
   entry: PublishedEntry | undefined,
   isCidr: boolean,
-  postmap: string,
+  { postmap, config_directory }: Desk['config']['postfix'],
 ): Promise<Finding> {
   const key = entry === undefined ? '192.0.2.1' : keyOfLine(entry.line);
   const asked = isCidr ? (key.split('/')[0] ?? key) : key;
   try {
-    const result = await run([postmap, '-q', asked, table]);
+    const where = config_directory === undefined ? [] : ['-c', config_directory];
+    const result = await run([postmap, ...where, '-q', asked, table]);
     if (result.code > 1 || result.stderr.trim() !== '') {
       return fail(
         'lookup',

@@ -116,6 +116,8 @@ const WORDS: Readonly<Record<Level, { readonly word: string; readonly style: Sty
   fail: { word: 'FAIL', style: 'red' },
 };
 const CHECK_WIDTH = 10;
+/** Little, since it holds lines to copy. */
+const FIX_INDENT = '      ';
 
 async function print(findings: readonly Finding[], output: Output): Promise<void> {
   const { look } = output;
@@ -126,7 +128,7 @@ async function print(findings: readonly Finding[], output: Output): Promise<void
     await output.line(head + wrap(safe(text), look.width, indent));
     if (fix === undefined) continue;
     const lines = fix.split('\n').map(safe).join('\n');
-    await output.line(`${indent}${styled(look, 'dim', '->')} ${wrap(lines, look.width - 3, `${indent}   `)}`);
+    await output.line(`${FIX_INDENT}${styled(look, 'dim', '->')} ${wrap(lines, look.width, `${FIX_INDENT}   `)}`);
   }
   const count = (level: Level) => findings.filter((one) => one.level === level).length;
   await output.line('');

@@ -87,6 +87,7 @@ async function makeMap(
   say: Say,
 ): Promise<void> {
   const folder = dirname(map.path);
+  const configDirectory = targets[0]?.configDirectory ?? '/etc/postfix';
   for (const one of mapFolders) {
     make(one);
     undo(`remove the folder ${one}`, () => rmdirSync(one));
@@ -98,7 +99,6 @@ async function makeMap(
       for (const name of filesOfMap(map.path)) if (!there.has(name)) rmSync(join(folder, name), { force: true });
     });
     const { postmap, reply, reload } = loaded.config.postfix;
-    const configDirectory = targets[0]?.configDirectory ?? '';
     const table = new AccessMap({ ...map, reply, reload, postmap, configDirectory, action: 'reject' });
     const kept = (await table.read()).entries.map((entry) => ({ ...entry, reason: 'kept' }));
     await table.publish(async () => kept);
@@ -106,7 +106,7 @@ async function makeMap(
     await say(`${kept.length === 0 ? 'made the map, empty' : 'completed the map'}: ${map.type}:${map.path}`);
   }
   // Nobody may be refused because of a table that can't be asked.
-  for (const table of tablesOf(map)) await mustAnswer(table, loaded.config.postfix.postmap);
+  for (const table of tablesOf(map)) await mustAnswer(table, loaded.config.postfix.postmap, configDirectory);
 }
 
 /** The map's own files by name: none of a map with a longer name. */
@@ -125,9 +125,9 @@ function make(folder: string): void {
   }
 }
 
-async function mustAnswer(table: string, postmap: string): Promise<void> {
+async function mustAnswer(table: string, postmap: string, configDirectory: string): Promise<void> {
   // RFC 5737; found or not, a table that works complains of nothing.
-  const result = await run([postmap, '-q', '192.0.2.1', table]);
+  const result = await run([postmap, '-c', configDirectory, '-q', '192.0.2.1', table]);
   if (result.code > 1 || result.stderr.trim() !== '') {
     throw new UnavailableError(`${table} can't be asked: ${complaintOf(result)}`);
   }

@@ -46,8 +46,9 @@ export function settingOf(pair: string): ConfigEntry {
   }
 }
 
-const HEADER = `# Written by "blockctl setup". All keys, their defaults and reasons are in the packaged blockd.toml;
-# what is not named here keeps its default. "blockctl check" tells whether the file is right.
+const HEADER = `# Written by "blockctl setup". What is not named here keeps its default; the
+# packaged blockd.toml has all keys with their reasons. "blockctl check" tells
+# whether this file is right.
 `;
 
 function tomlOf(value: unknown): string {

@@ -77,7 +77,7 @@ export async function planSetup(globals: Globals, options: SetupOptions, now: nu
     options.instance === undefined && config_directory !== undefined
       ? config_directory
       : await unlessDefault(chosen, postconf);
-  const config = configChange(globals, options, { loaded, map, log, configDirectory });
+  const config = configChange(globals, { loaded, map, log, configDirectory });
   return {
     targets,
     map,
@@ -143,7 +143,6 @@ function targetOf(instance: Instance, settings: Settings, map: MapName): Target 
 
 function configChange(
   { config: file, set = [], store, map: mapFlag }: Globals,
-  { mode }: SetupOptions,
   found: {
     readonly loaded: LoadedConfig;
     readonly map: MapName;
@@ -164,13 +163,19 @@ function configChange(
     }
     return { file: path, before, after: withMap(before, spec, path) };
   }
-  const entries = new Map<string, unknown>([['mode', mode ?? 'dry-run']]);
+  if (loaded.config.mode === 'enforce') {
+    throw new UsageError(
+      'setup begins in dry-run or shadow; set mode = "enforce" in the config when you have seen whom it would ban',
+    );
+  }
+  const entries = new Map<string, unknown>([['mode', loaded.config.mode]]);
   if (log.log === 'journal') entries.set('log.journal', true);
   else if (log.log !== null) entries.set('log.files', [log.log]);
   entries.set('postfix.map', spec);
   if (configDirectory !== undefined) entries.set('postfix.config_directory', configDirectory);
   if (store !== undefined) entries.set('store.url', loaded.config.store.url);
   for (const [key, value] of set.map((pair): ConfigEntry => settingOf(pair))) {
+    if (key === 'mode') continue;
     entries.set(key, key === 'log.files' ? loaded.config.log.files : value);
     if (key === 'log.files') entries.delete('log.journal');
     if (key === 'log.journal') entries.delete('log.files');

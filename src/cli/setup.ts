@@ -1,7 +1,7 @@
 /** `blockctl setup`: looks at the machine, shows what it would change, asks, and has Postfix ask the map. */
 import { createInterface } from 'node:readline/promises';
 import type { ExitCode } from '../domain/errors.js';
-import { UsageError } from '../domain/errors.js';
+import { UnavailableError, UsageError } from '../domain/errors.js';
 import { tablesOf } from '../postfix/wiring.js';
 import type { Context } from './desk.js';
 import { diffLines } from './diff.js';
@@ -19,11 +19,6 @@ export interface SetupFlags extends SetupOptions {
 }
 
 export async function setup(flags: SetupFlags, context: Context): Promise<ExitCode> {
-  if (flags.mode === 'enforce') {
-    throw new UsageError(
-      'setup begins in dry-run or shadow; set mode = "enforce" in the config when you have seen whom it would ban',
-    );
-  }
   const { output, globals } = context;
   const plan = await planSetup(globals, flags, Date.now());
   const undoPlan = flags.undo === true ? planUndo(plan) : null;
@@ -39,7 +34,7 @@ export async function setup(flags: SetupFlags, context: Context): Promise<ExitCo
     if (notes.length > 0) await output.line('');
   }
   const wanted = !nothing && flags.dryRun !== true;
-  if (wanted) await consent(flags, context);
+  if (wanted) consent(flags, context);
   const done: string[] = [];
   const say = async (sentence: string) => {
     done.push(sentence);
@@ -57,8 +52,11 @@ export async function setup(flags: SetupFlags, context: Context): Promise<ExitCo
   return 0;
 }
 
-/** @throws UsageError where nobody can be asked. */
-async function consent(flags: SetupFlags, { globals }: Context): Promise<void> {
+/** @throws UnavailableError for one who may not, UsageError where nobody can be asked. */
+function consent(flags: SetupFlags, { globals }: Context): void {
+  if (process.getuid?.() !== 0) {
+    throw new UnavailableError('nothing was changed: main.cf and "postfix reload" are for root; run it with sudo');
+  }
   if (flags.yes === true) return;
   if (globals.json === true || !process.stdin.isTTY) {
     throw new UsageError(
@@ -149,7 +147,7 @@ async function describeChanges(
     }
     await output.line('');
   }
-  if (deeds.length > 0) await output.line(styled(look, 'bold', 'And it would'));
+  if (deeds.length > 0) await output.line(styled(look, 'bold', 'It would also'));
   for (const deed of deeds) await output.line(paragraph(output, '  - ', deed));
   if (deeds.length > 0) await output.line('');
 }
@@ -172,12 +170,17 @@ async function conclude(
     );
   } else {
     const where = config === null ? (loaded.file ?? 'the config') : config.file;
-    const directory = targets[0]?.configDirectory ?? '';
+    const directories = targets.map(({ configDirectory }) => configDirectory).join(' and ');
+    const then =
+      loaded.config.mode === 'enforce'
+        ? ''
+        : ` After some days look at "blockctl report --since 7d", then set mode = "enforce" in ${where}.`;
+    await output.line('');
     await output.line(
       paragraph(
         output,
         '',
-        `Postfix in ${directory} asks the map, which is empty in ${loaded.config.mode}. Now start blockd, look with "blockctl doctor", and after some days at "blockctl report --since 7d"; then set mode = "enforce" in ${where}.`,
+        `Postfix in ${directories} asks the map. Now start blockd, and look with "blockctl doctor".${then}`,
       ),
     );
   }

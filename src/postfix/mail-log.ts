@@ -6,6 +6,8 @@ import type { Settings } from './settings.js';
 export interface MailLog {
   /** Absolute path, `journal`, or null when it can't be told. */
   readonly log: string | null;
+  /** Does Postfix write it itself, so that it can be nowhere else? */
+  readonly isOwn: boolean;
   /** How that is known, for the end of a sentence. */
   readonly why: string;
 }
@@ -17,7 +19,8 @@ const DAY_MS = 86_400_000;
 /** `root` stands in for `/` in tests. */
 export function findMailLog({ values }: Settings, now: number, root = '/'): MailLog {
   const own = values.get('maillog_file') ?? '';
-  if (own.startsWith('/') && !own.startsWith('/dev/')) return { log: own, why: 'main.cf says so: maillog_file' };
+  if (own.startsWith('/') && !own.startsWith('/dev/'))
+    return { log: own, isOwn: true, why: 'main.cf says so: maillog_file' };
   const rule = syslogTarget(root);
   const usual = [...(rule === null ? [] : [rule.file]), ...USUAL_LOGS];
   const found = usual.find((file) => statOf(join(root, file)) !== null);
@@ -26,14 +29,15 @@ export function findMailLog({ values }: Settings, now: number, root = '/'): Mail
   // A file that syslog left behind when it was removed must not be taken for the log.
   const isAlive = logged !== null && (now - logged.mtimeMs < DAY_MS || syslogRuns(root) || !hasJournal);
   if (found !== undefined && isAlive) {
-    return { log: found, why: rule?.file === found ? `${rule.where} says so` : "syslog's usual place" };
+    return { log: found, isOwn: false, why: rule?.file === found ? `${rule.where} says so` : "syslog's usual place" };
   }
   if (hasJournal) {
     const old = found === undefined ? 'there is no mail log as a file' : `${found} has not grown for a day`;
-    return { log: 'journal', why: `${old}, and the systemd journal runs` };
+    return { log: 'journal', isOwn: false, why: `${old}, and the systemd journal runs` };
   }
   return {
     log: null,
+    isOwn: false,
     why: `neither ${USUAL_LOGS.join(' nor ')} exists, no rule of rsyslog names one, no journal runs`,
   };
 }

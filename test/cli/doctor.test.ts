@@ -106,7 +106,7 @@ describe('blockctl doctor', () => {
     const { stdout } = await bench.run('doctor');
     expect(stdout).not.toContain('\x1b');
     expect(stdout).toMatch(/^ok {4}wiring {6}main\.cf asks hash:/m);
-    expect(stdout).toMatch(/^warn {2}logins .*\n {18}-> In master\.cf/m);
+    expect(stdout).toMatch(/^warn {2}logins .*\n {6}-> In master\.cf/m);
     expect(stdout).toMatch(/\n\n\d+ ok, \d+ warnings?, 0 failures\n$/);
   });
 

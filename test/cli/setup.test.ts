@@ -54,9 +54,10 @@ beforeEach(() => {
 afterEach(async () => {
   const folder = postfix.configDirectory;
   for (const name of readdirSync(folder)) if (!pristine.has(name)) rmSync(join(folder, name));
-  for (const [name, content] of pristine) writeFileSync(join(folder, name), content, 'latin1');
   chmodSync(main, 0o644);
-  await postfix.reload();
+  const changed = [...pristine].filter(([name, content]) => readFileSync(join(folder, name), 'latin1') !== content);
+  for (const [name, content] of changed) writeFileSync(join(folder, name), content, 'latin1');
+  if (changed.length > 0) await postfix.reload();
   bench.remove();
 }, 30_000);
 
@@ -238,6 +239,7 @@ describe('blockctl setup', () => {
 
   it('refuses to begin with enforce, a map that Postfix has not, and an instance that is none', async () => {
     expect((await setup('--mode', 'enforce')).code).toBe(2);
+    expect((await setup('--set', 'mode=enforce')).stderr).toMatch(/setup begins in dry-run or shadow/);
     expect((await setup('--map', `sdbm:${map}`)).code).toBe(2);
     const { code, stderr } = await setup('--instance', 'postfix-none');
     expect({ code, stderr }).toMatchObject({
