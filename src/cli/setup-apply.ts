@@ -21,7 +21,7 @@ import { complaintOf, run } from '../postfix/run.js';
 import { readSettings } from '../postfix/settings.js';
 import { missingTables, tablesOf } from '../postfix/wiring.js';
 import { type FileChange, readText, type SetupPlan, type Target } from './setup-plan.js';
-import { digestOf, readRecord, recordFile, type SetupRecord } from './setup-record.js';
+import { type ChangedMain, digestOf, readRecord, recordFile, type SetupRecord } from './setup-record.js';
 
 /** Says each step that is done. */
 export type Say = (sentence: string) => Promise<void>;
@@ -33,7 +33,7 @@ export async function applySetup(plan: SetupPlan, now: number, say: Say): Promis
     for (const target of changed) await mustPass(target, plan, ' already before anything was changed; mend that first');
     await makeMap(plan, undo, say);
     if (plan.config !== null) await writeConfig(plan.config, plan, undo, say);
-    const mains: SetupRecord['mains'][number][] = [];
+    const mains: ChangedMain[] = [];
     for (const target of changed) mains.push(await changeMain(target, plan, { now, undo, say }));
     if (mains.length > 0 || plan.makesMap) await reloadAll(plan, say);
     writeRecord(plan, mains, now);
@@ -153,8 +153,8 @@ async function changeMain(
   target: Target,
   plan: SetupPlan,
   { now, undo, say }: { readonly now: number; readonly undo: Undo; readonly say: Say },
-): Promise<SetupRecord['mains'][number]> {
-  const { configDirectory, main } = target;
+): Promise<ChangedMain> {
+  const { configDirectory, main, missing: tables } = target;
   if (readText(main.file) !== main.before) {
     throw new UnavailableError(`${main.file} has changed since the plan was made: run it again`);
   }
@@ -178,7 +178,7 @@ async function changeMain(
   }
   await mustPass(target, plan, '');
   await say(`changed ${main.file}; "postfix check" finds nothing wrong`);
-  return { configDirectory, backup, after: digestOf(main.after) };
+  return { configDirectory, backup, after: digestOf(main.after), tables };
 }
 
 async function mustPass({ configDirectory }: Target, plan: SetupPlan, when: string): Promise<void> {
@@ -199,9 +199,12 @@ function reloadOf({ loaded }: Pick<SetupPlan, 'loaded'>, configDirectory: string
 }
 
 /** Together with what an earlier run did. */
-function writeRecord(plan: SetupPlan, mains: SetupRecord['mains'], now: number): void {
+function writeRecord(plan: SetupPlan, mains: readonly ChangedMain[], now: number): void {
   const before = readRecord(plan.map.path);
   const { config } = plan;
+  const earlier = before?.mains ?? [];
+  const tablesOfEarlier = (directory: string) =>
+    earlier.find(({ configDirectory }) => configDirectory === directory)?.tables ?? [];
   const changed = new Set(mains.map(({ configDirectory }) => configDirectory));
   const record: SetupRecord = {
     version: 1,
@@ -210,7 +213,10 @@ function writeRecord(plan: SetupPlan, mains: SetupRecord['mains'], now: number):
       config === null
         ? (before?.config ?? null)
         : { file: config.file, before: before?.config?.before ?? config.before, after: config.after },
-    mains: [...(before?.mains ?? []).filter(({ configDirectory }) => !changed.has(configDirectory)), ...mains],
+    mains: [
+      ...earlier.filter(({ configDirectory }) => !changed.has(configDirectory)),
+      ...mains.map((one) => ({ ...one, tables: [...tablesOfEarlier(one.configDirectory), ...one.tables] })),
+    ],
     madeMap: plan.mapIsNew || (before?.madeMap ?? false),
     folders: [...(before?.folders ?? []), ...plan.mapFolders, ...plan.configFolders],
   };

@@ -29,7 +29,9 @@ export interface FileChange {
 
 export interface Target extends Instance {
   readonly settings: Settings;
-  /** `before` and `after` are alike when main.cf asks the map already. */
+  /** The map's tables that main.cf does not ask yet. */
+  readonly missing: readonly string[];
+  /** `before` and `after` are alike when nothing is missing. */
   readonly main: FileChange & { readonly before: string };
 }
 
@@ -136,9 +138,8 @@ function targetOf(instance: Instance, settings: Settings, map: MapName): Target 
   const file = realPath(join(instance.configDirectory, 'main.cf'));
   const before = readText(file);
   const missing = missingTables(settings, map);
-  // All of them are looked for in the text: the sibling goes behind the map.
-  const after = missing.length === 0 ? before : withTables(before, tablesOf(map));
-  return { ...instance, settings, main: { file, before, after } };
+  const after = missing.length === 0 ? before : withTables(before, tablesOf(map), missing);
+  return { ...instance, settings, missing, main: { file, before, after } };
 }
 
 function configChange(

@@ -9,12 +9,22 @@ export interface SetupRecord {
   readonly doneAt: number;
   /** The config file before (null: there was none) and as setup wrote it; null when it was left alone. */
   readonly config: { readonly file: string; readonly before: string | null; readonly after: string } | null;
-  /** Each main.cf that was changed; `after` is the digest of what setup wrote. */
-  readonly mains: readonly { readonly configDirectory: string; readonly backup: string; readonly after: string }[];
+  readonly mains: readonly ChangedMain[];
   /** Did setup make the map? */
   readonly madeMap: boolean;
   /** Folders that setup made, the outermost first. */
   readonly folders: readonly string[];
+}
+
+/** A main.cf that was changed. */
+export interface ChangedMain {
+  readonly configDirectory: string;
+  /** The copy from before. */
+  readonly backup: string;
+  /** Digest of what setup wrote. */
+  readonly after: string;
+  /** Tables that setup added. */
+  readonly tables: readonly string[];
 }
 
 export function recordFile(mapPath: string): string {

@@ -4,7 +4,6 @@ import { dirname, join } from 'node:path';
 import { reasonOf, UnavailableError } from '../domain/errors.js';
 import { withoutTables } from '../postfix/main-cf.js';
 import { checkPostfix, reloadPostfix } from '../postfix/reload.js';
-import { tablesOf } from '../postfix/wiring.js';
 import { filesOfMap, replaceFile, type Say, withRollback } from './setup-apply.js';
 import { type FileChange, readText, realPath, type SetupPlan } from './setup-plan.js';
 import { digestOf, readRecord, recordFile, type SetupRecord } from './setup-record.js';
@@ -23,39 +22,38 @@ export interface UndoPlan {
   readonly notes: readonly string[];
 }
 
-/** What there is to take out, with the instances and the map of `plan`. */
+/** What setup's own record says that there is to take out. What others wrote into main.cf stays. */
 export function planUndo({ targets, map }: SetupPlan): UndoPlan {
   const record = readRecord(map.path);
-  const directories = new Set([
-    ...targets.map(({ configDirectory }) => configDirectory),
-    ...(record?.mains ?? []).map(({ configDirectory }) => configDirectory),
-  ]);
-  const all = [...directories].filter((directory) => existsSync(join(directory, 'main.cf')));
-  const mains = all.map((configDirectory) => {
-    const file = realPath(join(configDirectory, 'main.cf'));
-    const before = readText(file);
-    const done = record?.mains.find((one) => one.configDirectory === configDirectory);
-    const copy = done !== undefined && existsSync(done.backup) ? readText(done.backup) : null;
-    const untouched = copy !== null && digestOf(before) === done?.after;
-    return {
-      file,
-      configDirectory,
-      before,
-      after: untouched ? copy : withoutTables(before, tablesOf(map)),
-      backup: untouched ? (done?.backup ?? null) : null,
-    };
-  });
+  const isThere = (directory: string) => existsSync(join(directory, 'main.cf'));
+  const mains = (record?.mains ?? [])
+    .filter(({ configDirectory }) => isThere(configDirectory))
+    .map(({ configDirectory, backup, after, tables }) => {
+      const file = realPath(join(configDirectory, 'main.cf'));
+      const before = readText(file);
+      // The copy is the same to the last blank, where nobody has changed anything since.
+      const copy = digestOf(before) === after && existsSync(backup) ? readText(backup) : null;
+      return {
+        file,
+        configDirectory,
+        before,
+        after: withoutTables(copy ?? before, tables),
+        backup: copy === null ? null : backup,
+      };
+    });
+  const directories = [...targets, ...mains].map(({ configDirectory }) => configDirectory);
   const changed = mains.filter(({ before, after }) => before !== after);
-  const still = all.flatMap((directory) => {
+  const still = [...new Set(directories)].flatMap((directory) => {
     const main = mains.find(({ configDirectory }) => configDirectory === directory);
-    const master = join(directory, 'master.cf');
-    const texts = [
-      ['main.cf', main?.after ?? ''],
-      ['master.cf', existsSync(master) ? readText(master) : ''],
-    ];
-    return texts.filter(([, text]) => text?.includes(map.path)).map(([name]) => join(directory, name ?? ''));
+    const textOf = (name: string) => {
+      const file = join(directory, name);
+      return name === 'main.cf' && main !== undefined ? main.after : existsSync(file) ? readText(file) : '';
+    };
+    return ['main.cf', 'master.cf']
+      .filter((name) => textOf(name).includes(map.path))
+      .map((name) => join(directory, name));
   });
-  const notes = still.map(
+  const notes = (record === null ? [] : still).map(
     (file) => `${file} still names ${map.path}, so the map stays: take that out by hand, then run --undo again.`,
   );
   const config = record?.config ?? null;

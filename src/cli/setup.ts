@@ -108,10 +108,12 @@ function changesOf({ config, targets }: SetupPlan): FileChange[] {
   return all.filter(({ before, after }) => before !== after);
 }
 
-function deedsOf({ mapFolders, configFolders, makesMap, map, targets }: SetupPlan): string[] {
+function deedsOf({ mapFolders, configFolders, owner, makesMap, map, targets }: SetupPlan): string[] {
+  const whose = owner.uid === 0 ? '' : `, owned by user ${owner.uid} as the folder above it`;
   const changes = targets.some(({ main }) => main.before !== main.after);
   return [
-    ...[...mapFolders, ...configFolders].map((folder) => `make the folder ${folder}`),
+    ...mapFolders.map((folder) => `make the folder ${folder}${whose}`),
+    ...configFolders.map((folder) => `make the folder ${folder}`),
     ...(makesMap ? [`make the map ${tablesOf(map).join(' and ')}, empty, before main.cf names it`] : []),
     ...(changes ? ['keep a copy of main.cf, run "postfix check" and "postfix reload"'] : []),
   ];

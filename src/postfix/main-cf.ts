@@ -12,11 +12,11 @@ const NAME = 'smtpd_client_restrictions';
 export const MAIN_CF_MARK = '# Added by "blockctl setup"; "blockctl setup --undo" takes it out again.';
 
 /**
- * `text` with `tables` asked for: behind what permits own networks and users, before all else. What is named already
- * stays where it is. The same text when all are.
+ * `text` with those of the map's `tables` asked for that are `wanted`: behind what permits own networks and users, before
+ * all else. What is named already stays where it is. The same text when all are.
  */
-export function withTables(text: string, tables: readonly string[]): string {
-  const missing = tables.filter((table) => !isNamed(text, table));
+export function withTables(text: string, tables: readonly string[], wanted: readonly string[] = tables): string {
+  const missing = wanted.filter((table) => !isNamed(text, table));
   const asks = missing.map((table) => `check_client_access ${table}`);
   if (asks.length === 0) return text;
   const value = valueIn(text);

@@ -20,9 +20,11 @@ export async function reloadPostfix({ reload, configDirectory, timeoutMs }: Relo
   const options = timeoutMs === undefined ? {} : { timeoutMs };
   try {
     const result = await run(argv, options);
-    if (result.code === 0) return null;
-    // One that is not running opens everything when it starts. Its complaint may go to the mail log alone.
-    if (isPostfix && (await run([program, ...where, 'status'], options)).code !== 0) return null;
+    // One that is not running opens everything when it starts.
+    if (result.code === 0 || /mail system is not running/.test(result.stderr)) return null;
+    // Away from a terminal postfix(1) says that in the mail log alone; what it may not do, it says here.
+    const isSilent = isPostfix && result.stderr.trim() === '';
+    if (isSilent && (await run([program, ...where, 'status'], options)).code !== 0) return null;
     return failed(argv, complaintOf(result));
   } catch (error) {
     if (!(error instanceof UnavailableError)) throw error;

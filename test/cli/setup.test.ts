@@ -170,6 +170,21 @@ describe('blockctl setup', () => {
     expect(existsSync(map)).toBe(false);
   });
 
+  it('--undo touches nothing that was not its own', async () => {
+    const wired = (text: string) =>
+      text.replace('    $our_checks', `    check_client_access hash:${map},\n    $our_checks`);
+    writeFileSync(main, wired(readFileSync(main, 'utf8')));
+    const before = readFileSync(main, 'utf8');
+    expect((await setup('--undo', '--yes')).stdout).toMatch(/nothing of setup here/);
+    expect(readFileSync(main, 'utf8')).toBe(before);
+    await setup('--yes');
+    expect(readFileSync(main, 'utf8')).toContain(`hash:${map},\n    check_client_access cidr:${map}.cidr,\n`);
+    const { stdout } = await setup('--undo', '--yes');
+    expect(readFileSync(main, 'utf8')).toBe(before);
+    expect(stdout).toMatch(/main\.cf still names .*client_access, so the map stays/);
+    expect(existsSync(`${map}.db`)).toBe(true);
+  });
+
   it('--undo leaves the map where master.cf still names it', async () => {
     await setup('--yes');
     const master = join(postfix.configDirectory, 'master.cf');
