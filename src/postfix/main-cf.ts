@@ -8,6 +8,9 @@ import { OWN_PERMITS } from './wiring.js';
 
 const NAME = 'smtpd_client_restrictions';
 
+/** Set in front where setup adds the parameter: a user on a shared address that is banned may still log in and send. */
+const FIRST_PERMITS = ['permit_mynetworks', 'permit_sasl_authenticated'];
+
 /** Stands above the parameter where setup had to add it. */
 export const MAIN_CF_MARK = '# Added by "blockctl setup"; "blockctl setup --undo" takes it out again.';
 
@@ -22,7 +25,7 @@ export function withTables(text: string, tables: readonly string[], wanted: read
   const value = valueIn(text);
   if (value === null) {
     const before = text === '' || text.endsWith('\n') ? text : `${text}\n`;
-    return `${before}\n${MAIN_CF_MARK}\n${NAME} =\n    ${asks.join(',\n    ')}\n`;
+    return `${before}\n${MAIN_CF_MARK}\n${NAME} =\n    ${[...FIRST_PERMITS, ...asks].join(',\n    ')}\n`;
   }
   const items = itemsIn(text, value);
   if (items.length === 0) {
@@ -53,7 +56,11 @@ export function withoutTables(text: string, tables: readonly string[]): string {
     const items = itemsIn(left, value);
     const at = items.findIndex(({ argument }) => argument !== null && tables.includes(argument));
     const item = items[at];
-    if (item === undefined) return withoutMark(left, items.length === 0);
+    if (item === undefined)
+      return withoutMark(
+        left,
+        items.every(({ name }) => FIRST_PERMITS.includes(name)),
+      );
     left = withoutItem(left, item, items[at - 1], at === items.length - 1);
   }
 }
@@ -127,11 +134,15 @@ function withoutItem(text: string, item: Restriction, before: Restriction | unde
   return kept.slice(0, before.end) + kept.slice(before.end).replace(/^[ \t]*,[ \t]*/, '') + rest;
 }
 
-/** What setup wrote above the parameter; the parameter itself too when it is `empty`. */
+/** Without what setup wrote above the parameter, and without the parameter when nobody else has put anything into it. */
 function withoutMark(text: string, empty: boolean): string {
   const block = `\n${MAIN_CF_MARK}\n`;
   const at = text.indexOf(`${block}${NAME}`);
   if (at < 0) return text.replace(block, '\n');
   const behind = at + block.length;
-  return text.slice(0, at) + (empty ? text.slice(lineEnd(text, behind) + 1) : `\n${text.slice(behind)}`);
+  const value = valueIn(text);
+  // Set again below, it is no longer what counts.
+  if (value?.nameStart !== behind) return text;
+  const { end } = value;
+  return text.slice(0, at) + (empty ? text.slice(end + 1) : `\n${text.slice(behind)}`);
 }

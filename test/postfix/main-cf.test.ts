@@ -42,9 +42,12 @@ describe('main.cf with the map', () => {
   it('gets the parameter where there is none, and loses it again', () => {
     for (const before of ['a = b\n', 'a = b', '']) {
       const after = withTables(before, TABLES);
-      expect(after).toContain(`\n${MAIN_CF_MARK}\nsmtpd_client_restrictions =\n    check_client_access hash:/map,\n`);
+      expect(after).toContain(
+        `\n${MAIN_CF_MARK}\nsmtpd_client_restrictions =\n    permit_mynetworks,\n    permit_sasl_authenticated,\n    check_client_access hash:/map,\n`,
+      );
       expect(withTables(after, TABLES)).toBe(after);
       expect(withoutTables(after, TABLES).trimEnd()).toBe(before.trimEnd());
+      expect(withoutTables(`${after}c = d\n`, TABLES).trimEnd()).toBe(`${before.trimEnd()}\nc = d`.trimStart());
     }
   });
 });
@@ -67,9 +70,18 @@ describe('main.cf without the map', () => {
       'cidr:/map.cidr,\n    reject_unknown_reverse_client_hostname',
     );
     const left = withoutTables(`${after}c = d\n`, TABLES);
-    expect(restrictionsIn(left)).toEqual(['reject_unknown_reverse_client_hostname']);
+    expect(restrictionsIn(left)).toEqual([
+      'permit_mynetworks',
+      'permit_sasl_authenticated',
+      'reject_unknown_reverse_client_hostname',
+    ]);
     expect(left).not.toContain(MAIN_CF_MARK);
     expect(left).toMatch(/^a = b\n[\s\S]*\nc = d\n$/);
+  });
+
+  it('touches nothing where the parameter is set again further down', () => {
+    const text = `${withTables('a = b\n', TABLES)}smtpd_client_restrictions = permit_mynetworks\n`;
+    expect(withoutTables(text, TABLES)).toBe(text);
   });
 
   it('touches no other map, and nothing where the map is not named', () => {
