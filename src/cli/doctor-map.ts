@@ -5,14 +5,15 @@ import { BlockdError } from '../domain/errors.js';
 import type { PublishedEntry } from '../postfix/access-map.js';
 import { keyOfLine, tableOf } from '../postfix/entry.js';
 import { type Finding, fail, ok, warn } from '../postfix/finding.js';
+import { lookUp } from '../postfix/lookup.js';
 import { MapFiles } from '../postfix/map-files.js';
-import { complaintOf, run } from '../postfix/run.js';
 import { type MapName, tablesOf } from '../postfix/wiring.js';
 import type { Desk } from './desk.js';
 import { plural, relative } from './format.js';
 
 /** Bans end by the second in the map; the sweep timer comes every five minutes. */
 const LATE_MS = 10 * 60_000;
+const ENDING_MS = 10_000;
 
 export async function mapFindings(desk: Desk, spec: MapName | null): Promise<Finding[]> {
   if (spec === null) {
@@ -111,7 +112,9 @@ async function content(desk: Desk, spec: MapName): Promise<Finding[]> {
 
 /** Asks both tables as Postfix does: for a banned client if there is one, else for somebody. */
 async function answers(desk: Desk, spec: MapName): Promise<Finding[]> {
-  const entries = (await (await desk.map())?.read())?.entries ?? [];
+  const all = (await (await desk.map())?.read())?.entries ?? [];
+  // One that ends right now may be gone at the next look.
+  const entries = all.filter(({ until }) => until > desk.now + ENDING_MS);
   const findings: Finding[] = [];
   for (const table of tablesOf(spec)) {
     const isCidr = table.startsWith('cidr:');
@@ -130,18 +133,11 @@ async function answerOf(
   const key = entry === undefined ? '192.0.2.1' : keyOfLine(entry.line);
   const asked = isCidr ? (key.split('/')[0] ?? key) : key;
   try {
-    const where = config_directory === undefined ? [] : ['-c', config_directory];
-    const result = await run([postmap, ...where, '-q', asked, table]);
-    if (result.code > 1 || result.stderr.trim() !== '') {
-      return fail(
-        'lookup',
-        `${table} can't be asked: ${complaintOf(result)}`,
-        'Run "blockctl sync", which builds it anew.',
-      );
-    }
-    const answer = result.code === 0 ? result.stdout.trimEnd() : null;
+    const answer = await lookUp(table, asked, { postmap, configDirectory: config_directory });
     if (entry === undefined) return ok('lookup', `${table} answers; nobody is in it`);
-    if (answer === entry.line.slice(key.length + 1)) return ok('lookup', `${table} refuses ${asked}: ${answer}`);
+    if (answer === entry.line.slice(key.length + 1)) {
+      return ok('lookup', `${table} ${answer.startsWith('WARN') ? 'warns of' : 'refuses'} ${asked}: ${answer}`);
+    }
     return fail(
       'lookup',
       `${table} says ${answer === null ? 'nothing' : `"${answer}"`} of ${asked}, which is banned`,
@@ -149,7 +145,7 @@ async function answerOf(
     );
   } catch (error) {
     if (!(error instanceof BlockdError)) throw error;
-    return fail('lookup', error.message, 'Set postfix.postmap to where postmap is.');
+    return fail('lookup', error.message, 'Run "blockctl sync", which builds it anew; or set postfix.postmap.');
   }
 }
 

@@ -16,12 +16,15 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { BlockdError, reasonOf, UnavailableError } from '../domain/errors.js';
 import { AccessMap } from '../postfix/access-map.js';
+import { lookUp } from '../postfix/lookup.js';
 import { checkPostfix, reloadPostfix } from '../postfix/reload.js';
-import { complaintOf, run } from '../postfix/run.js';
 import { readSettings } from '../postfix/settings.js';
 import { missingTables, tablesOf } from '../postfix/wiring.js';
 import { type FileChange, readText, type SetupPlan, type Target } from './setup-plan.js';
 import { type ChangedMain, digestOf, readRecord, recordFile, type SetupRecord } from './setup-record.js';
+
+/** RFC 5737: an address of nobody. */
+const NOBODY = '192.0.2.1';
 
 /** Says each step that is done. */
 export type Say = (sentence: string) => Promise<void>;
@@ -93,12 +96,13 @@ async function makeMap(
     undo(`remove the folder ${one}`, () => rmdirSync(one));
     chownSync(one, owner.uid, owner.gid);
   }
+  const { postmap } = loaded.config.postfix;
   if (makesMap) {
     const there = new Set(readdirSync(folder));
     undo(`remove the files ${map.path}*`, () => {
       for (const name of filesOfMap(map.path)) if (!there.has(name)) rmSync(join(folder, name), { force: true });
     });
-    const { postmap, reply, reload } = loaded.config.postfix;
+    const { reply, reload } = loaded.config.postfix;
     const table = new AccessMap({ ...map, reply, reload, postmap, configDirectory, action: 'reject' });
     const kept = (await table.read()).entries.map((entry) => ({ ...entry, reason: 'kept' }));
     await table.publish(async () => kept);
@@ -106,7 +110,7 @@ async function makeMap(
     await say(`${kept.length === 0 ? 'made the map, empty' : 'completed the map'}: ${map.type}:${map.path}`);
   }
   // Nobody may be refused because of a table that can't be asked.
-  for (const table of tablesOf(map)) await mustAnswer(table, loaded.config.postfix.postmap, configDirectory);
+  for (const table of tablesOf(map)) await lookUp(table, NOBODY, { postmap, configDirectory });
 }
 
 /** The map's own files by name: none of a map with a longer name. */
@@ -122,14 +126,6 @@ function make(folder: string): void {
     chmodSync(folder, 0o755);
   } catch (error) {
     throw new UnavailableError(`can't make the folder ${folder}: ${reasonOf(error)}`, { cause: error });
-  }
-}
-
-async function mustAnswer(table: string, postmap: string, configDirectory: string): Promise<void> {
-  // RFC 5737; found or not, a table that works complains of nothing.
-  const result = await run([postmap, '-c', configDirectory, '-q', '192.0.2.1', table]);
-  if (result.code > 1 || result.stderr.trim() !== '') {
-    throw new UnavailableError(`${table} can't be asked: ${complaintOf(result)}`);
   }
 }
 
