@@ -31,6 +31,8 @@ describe('blockctl', () => {
       'allowed',
       'explain',
       'status',
+      'setup',
+      'doctor',
       'check',
       'test',
       'report',
