@@ -35,11 +35,12 @@ export async function applySetup(plan: SetupPlan, now: number, say: Say): Promis
     const changed = plan.targets.filter(({ main }) => main.before !== main.after);
     for (const target of changed) await mustPass(target, plan, ' already before anything was changed; mend that first');
     await makeMap(plan, undo, say);
+    // Before the deeds: should this process die among them, --undo knows of them.
+    const mains = changed.map((target) => changeOf(target, now));
+    writeRecord(plan, mains, { now, undo });
     if (plan.config !== null) await writeConfig(plan.config, plan, undo, say);
-    const mains: ChangedMain[] = [];
-    for (const target of changed) mains.push(await changeMain(target, plan, { now, undo, say }));
+    for (const target of changed) await changeMain(target, plan, { backup: changeOf(target, now).backup, undo, say });
     if (mains.length > 0 || plan.makesMap) await reloadAll(plan, say);
-    writeRecord(plan, mains, now);
   });
 }
 
@@ -49,6 +50,8 @@ export type Undo = (what: string, action: () => unknown) => void;
 /** Runs `work`; when it fails, takes back what it has done so far. @throws UnavailableError */
 export async function withRollback(work: (undo: Undo) => Promise<void>): Promise<void> {
   const actions: { what: string; action: () => unknown }[] = [];
+  // Half done would be the worst: a Ctrl-C waits. The tools run meanwhile get it too, and fail.
+  for (const signal of SIGNALS) process.on(signal, wait);
   try {
     await work((what, action) => actions.unshift({ what, action }));
   } catch (error) {
@@ -66,8 +69,13 @@ export async function withRollback(work: (undo: Undo) => Promise<void>): Promise
         : `Not taken back, please do it by hand:\n${left.map((one) => `  ${one}`).join('\n')}`;
     const why = error instanceof BlockdError ? error.message : reasonOf(error);
     throw new UnavailableError(`${why}\n${outcome}`, { cause: error });
+  } finally {
+    for (const signal of SIGNALS) process.off(signal, wait);
   }
 }
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+const wait = () => undefined;
 
 /** Replaces a file whole, with the mode and owner that it had; a new one is readable for all unless `mode` says less. */
 export function replaceFile(file: string, text: string, mode = 0o644): void {
@@ -145,16 +153,21 @@ async function writeConfig(
   await say(`${before === null ? 'wrote' : 'added the map to'} ${file}`);
 }
 
+function changeOf({ configDirectory, main, missing }: Target, now: number): ChangedMain {
+  const stamp = new Date(now).toISOString().replace(/\D/g, '').slice(0, 14);
+  const backup = `${main.file}.before-blockd-${stamp}`;
+  return { configDirectory, backup, after: digestOf(main.after), tables: missing };
+}
+
 async function changeMain(
   target: Target,
   plan: SetupPlan,
-  { now, undo, say }: { readonly now: number; readonly undo: Undo; readonly say: Say },
-): Promise<ChangedMain> {
-  const { configDirectory, main, missing: tables } = target;
+  { backup, undo, say }: { readonly backup: string; readonly undo: Undo; readonly say: Say },
+): Promise<void> {
+  const { configDirectory, main } = target;
   if (readText(main.file) !== main.before) {
     throw new UnavailableError(`${main.file} has changed since the plan was made: run it again`);
   }
-  const backup = `${main.file}.before-blockd-${new Date(now).toISOString().replace(/\D/g, '').slice(0, 14)}`;
   replaceFile(backup, main.before, statSync(main.file).mode & 0o7777);
   undo(`remove ${backup}`, () => rmSync(backup, { force: true }));
   await say(`kept a copy of main.cf: ${backup}`);
@@ -174,7 +187,6 @@ async function changeMain(
   }
   await mustPass(target, plan, '');
   await say(`changed ${main.file}; "postfix check" finds nothing wrong`);
-  return { configDirectory, backup, after: digestOf(main.after), tables };
 }
 
 async function mustPass({ configDirectory }: Target, plan: SetupPlan, when: string): Promise<void> {
@@ -195,9 +207,14 @@ function reloadOf({ loaded }: Pick<SetupPlan, 'loaded'>, configDirectory: string
 }
 
 /** Together with what an earlier run did. */
-function writeRecord(plan: SetupPlan, mains: readonly ChangedMain[], now: number): void {
+function writeRecord(
+  plan: SetupPlan,
+  mains: readonly ChangedMain[],
+  { now, undo }: { readonly now: number; readonly undo: Undo },
+): void {
   const before = readRecord(plan.map.path);
   const { config } = plan;
+  const first = before?.config ?? null;
   const earlier = before?.mains ?? [];
   const tablesOfEarlier = (directory: string) =>
     earlier.find(({ configDirectory }) => configDirectory === directory)?.tables ?? [];
@@ -207,8 +224,8 @@ function writeRecord(plan: SetupPlan, mains: readonly ChangedMain[], now: number
     doneAt: now,
     config:
       config === null
-        ? (before?.config ?? null)
-        : { file: config.file, before: before?.config?.before ?? config.before, after: config.after },
+        ? first
+        : { file: config.file, before: first === null ? config.before : first.before, after: config.after },
     mains: [
       ...earlier.filter(({ configDirectory }) => !changed.has(configDirectory)),
       ...mains.map((one) => ({ ...one, tables: [...tablesOfEarlier(one.configDirectory), ...one.tables] })),
@@ -217,5 +234,8 @@ function writeRecord(plan: SetupPlan, mains: readonly ChangedMain[], now: number
     folders: [...(before?.folders ?? []), ...plan.mapFolders, ...plan.configFolders],
   };
   if (config === null && mains.length === 0 && !plan.makesMap) return;
-  replaceFile(recordFile(plan.map.path), `${JSON.stringify(record, null, 2)}\n`, 0o600);
+  const file = recordFile(plan.map.path);
+  const write = (content: SetupRecord) => replaceFile(file, `${JSON.stringify(content, null, 2)}\n`, 0o600);
+  undo(`take back ${file}`, () => (before === null ? rmSync(file, { force: true }) : write(before)));
+  write(record);
 }
