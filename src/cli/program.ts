@@ -104,6 +104,24 @@ function buildProgram(version: string, output: Output, finish: (code: ExitCode) 
     "blockctl top --json | jq '.offenders[].subject'      (what it shows, once)",
   ]).action(async () => finish(await (await import('./top.js')).top(context())));
 
+  command('setup', 'has Postfix ask the map, in dry-run: shows each change, asks, and can take it back', [
+    'blockctl setup --dry-run                 (shows the plan only)',
+    'blockctl setup',
+    'blockctl setup --mode shadow --instance postfix-in',
+    'blockctl setup --undo',
+  ])
+    .option('--dry-run', 'shows what it would change, and changes nothing')
+    .option('--yes', 'does it without asking')
+    .option('--undo', 'takes out what it has done, and nothing else')
+    .option('--mode <mode>', 'dry-run (default) or shadow, for a config that is not there yet')
+    .option('--instance <name>', 'which Postfix, where there are several: a name, a folder, or "all"')
+    .action(async (options) => finish(await (await import('./setup.js')).setup(options, context())));
+
+  command('doctor', 'checks Postfix, map, log, clock and daemon, and says how to mend what is wrong', [
+    'blockctl doctor',
+    'blockctl doctor --json | jq \'.findings[] | select(.level == "fail")\'',
+  ]).action(async () => finish(await (await import('./doctor.js')).doctor(context(), version)));
+
   command('check', 'checks the config, the rules and their sample lines', [
     'blockctl check',
     'blockctl check --config ./blockd.toml',

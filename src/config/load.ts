@@ -18,6 +18,8 @@ export const DEFAULT_CONFIG_FILE = '/etc/blockd/blockd.toml';
 export interface LoadOptions {
   /** The file to read; it must exist. Without it `DEFAULT_CONFIG_FILE` is read if there is one. */
   readonly file?: string | undefined;
+  /** For a command that writes `file`: it need not exist yet. */
+  readonly mayBeMissing?: boolean;
   /** `KEY=VALUE` each, as `--set` takes it. */
   readonly set?: readonly string[] | undefined;
   /** Flags of their own. */
@@ -46,7 +48,7 @@ export interface LoadedConfig {
 export function loadConfig(options: LoadOptions = {}): LoadedConfig {
   const draft = new Draft();
   const file = options.file === undefined ? DEFAULT_CONFIG_FILE : resolve(options.file);
-  const found = readToml(file, options.file !== undefined);
+  const found = readToml(file, options.file !== undefined && options.mayBeMissing !== true);
   if (found !== null) draft.takeFile(file, found);
   for (const pair of options.set ?? []) draft.takeSet(pair);
   for (const [name, value] of Object.entries(options.overrides ?? {})) {

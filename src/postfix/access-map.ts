@@ -37,6 +37,7 @@ import {
   writeWhole,
 } from './map-files.js';
 import { type Differences, Postmap, type PostmapOptions } from './postmap.js';
+import { reloadPostfix } from './reload.js';
 import { complaintOf, run } from './run.js';
 
 export type { MapEntry, PublishedEntry } from './entry.js';
@@ -537,25 +538,9 @@ export class AccessMap {
 
   /** Bans work without it; only an smtpd that had found no map goes on without one, for at most 100 sessions. */
   async #reload(): Promise<void> {
-    const { reload, configDirectory, timeoutMs } = this.#options;
-    const [program, ...args] = reload;
-    if (program === undefined) return;
-    const isPostfix = basename(program) === 'postfix' && configDirectory !== undefined;
-    const argv = [program, ...(isPostfix ? ['-c', configDirectory] : []), ...args];
-    try {
-      const result = await run(argv, timeoutMs === undefined ? {} : { timeoutMs });
-      // A Postfix that is not running opens everything when it starts.
-      if (result.code === 0 || /mail system is not running/.test(result.stderr)) return;
-      this.#notReloaded(argv, complaintOf(result));
-    } catch (error) {
-      if (!(error instanceof UnavailableError)) throw error;
-      this.#notReloaded(argv, error.message);
-    }
-  }
-
-  #notReloaded(argv: readonly string[], why: string): void {
-    const what = `"${argv.join(' ')}" failed (${why})`;
-    this.#notice('warn', `${what}; run it as root, so that every smtpd opens the access map anew`);
+    const problem = await reloadPostfix(this.#options);
+    if (problem === null) return;
+    this.#notice('warn', `${problem}; run it as root, so that every smtpd opens the access map anew`);
   }
 
   async #locked<T>(work: () => Promise<T>): Promise<T> {

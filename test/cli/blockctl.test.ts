@@ -32,6 +32,8 @@ describe('blockctl', () => {
       'explain',
       'status',
       'top',
+      'setup',
+      'doctor',
       'check',
       'test',
       'report',

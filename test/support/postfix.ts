@@ -12,6 +12,8 @@ const exec = promisify(execFile);
 
 export interface LabPostfix {
   readonly port: number;
+  /** Of the second service; the same as `port` where none was asked for. */
+  readonly submissionPort: number;
   readonly configDirectory: string;
   readonly logFile: string;
   /** Access map as main.cf names it, without type. Its folder and an empty map are there. */
@@ -22,7 +24,13 @@ export interface LabPostfix {
 }
 
 /** Needs root; master(8) starts its services as their own users. */
-export async function startPostfix(options: { readonly mapType: string }): Promise<LabPostfix> {
+export async function startPostfix(options: {
+  readonly mapType: string;
+  /** Parameters of main.cf beside the usual ones, or in their place. */
+  readonly main?: Readonly<Record<string, string>>;
+  /** `-o` lines of a second service, on a port of its own. */
+  readonly submission?: readonly string[];
+}): Promise<LabPostfix> {
   if (process.getuid?.() !== 0) throw new Error('these tests start a Postfix of their own, and that needs root');
   if (!existsSync('/usr/sbin/postfix')) throw new Error('these tests need Postfix: apt-get install postfix');
   const root = await mkdtemp(join(tmpdir(), 'blockd-postfix-'));
@@ -32,6 +40,7 @@ export async function startPostfix(options: { readonly mapType: string }): Promi
   const mapPath = folder('map/client_access');
   const logFile = folder('log/mail.log');
   const port = await freePort();
+  const submissionPort = options.submission === undefined ? port : await freePort();
   for (const name of ['etc', 'queue', 'data', 'map', 'log']) await mkdir(folder(name), { mode: 0o755 });
   const postfixUid = Number((await exec('id', ['-u', 'postfix'])).stdout);
   await chown(folder('data'), postfixUid, -1);
@@ -61,6 +70,7 @@ export async function startPostfix(options: { readonly mapType: string }): Promi
     smtpd_peername_lookup: 'no',
     alias_maps: '',
     alias_database: '',
+    ...options.main,
   };
   await writeFile(
     join(configDirectory, 'main.cf'),
@@ -72,6 +82,9 @@ export async function startPostfix(options: { readonly mapType: string }): Promi
     join(configDirectory, 'master.cf'),
     [
       `127.0.0.1:${port} inet n - n - 20 smtpd`,
+      ...(options.submission === undefined
+        ? []
+        : [`127.0.0.1:${submissionPort} inet n - n - 20 smtpd`, ...options.submission.map((line) => `  ${line}`)]),
       'postlog unix-dgram n - n - 1 postlogd',
       'pickup unix n - n 60 1 pickup',
       'cleanup unix n - n - 0 cleanup',
@@ -106,6 +119,7 @@ export async function startPostfix(options: { readonly mapType: string }): Promi
   }
   return {
     port,
+    submissionPort,
     configDirectory,
     logFile,
     mapPath,
