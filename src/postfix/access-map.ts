@@ -47,6 +47,8 @@ export interface AccessMapOptions extends Rendering, PostmapOptions {
   readonly path: string;
   /** How many entries the map holds at most; those that end soonest are left out. Unbounded unless told. */
   readonly maxEntries?: number;
+  /** From so many entries on changes go into a journal beside the text; 20,000 unless told. A smaller text stays whole. */
+  readonly journalFrom?: number;
   /** Command that makes every smtpd open its tables anew: once after a repair, and for what Postfix does not notice. */
   readonly reload: readonly string[];
   readonly onNotice?: (level: 'info' | 'warn' | 'error', message: string) => void;
@@ -184,10 +186,11 @@ export class AccessMap {
     return { ...(await this.#write(lines, await this.#find())), leftOut };
   }
 
-  /** Null when the whole picture is needed: somebody else published last, a cidr map changes, the journal is long. */
+  /** Null when the whole picture is needed: a small map, somebody else published last, a cidr map changes, a long journal. */
   async #publishChanges({ put, gone }: BanChanges): Promise<PublishResult | null> {
     const last = this.#last;
     if (last === null || this.#leftOut > 0 || this.#unfit > 0) return null;
+    if (last.lines.indexed.size < (this.#options.journalFrom ?? INCREMENTAL_FROM)) return null;
     const [published, stamps] = await Promise.all([textOf(this.#files.state), stampsOf(this.#files.stamped)]);
     if (published !== stamps || stamps !== last.stamps) return null;
 

@@ -39,7 +39,7 @@ async function heldBy(map: AccessMap): Promise<Map<string, number>> {
 describe.each(['hash', 'btree', 'lmdb', 'cdb'])('a %s map that is told what changed', (type) => {
   it('holds what the whole picture holds, for Postfix and for the next process', async () => {
     bench = new MapBench(type);
-    const map = bench.map();
+    const map = bench.map({ journalFrom: 100 });
     const teller = new Teller(map);
     await teller.whole(MANY);
     expect(await teller.tell([entry('203.0.113.9')])).toMatchObject({ added: 1, removed: 0, entries: 301 });
@@ -56,7 +56,7 @@ describe.each(['hash', 'btree', 'lmdb', 'cdb'])('a %s map that is told what chan
     expect(bench.lookUp('10.0.0.0')).toBeNull();
     // cdb can only be built whole.
     expect(existsSync(`${bench.path}.changes`)).toBe(type !== 'cdb');
-    const other = bench.map();
+    const other = bench.map({ journalFrom: 100 });
     expect(await other.intact()).toBe(true);
     expect(await heldBy(other)).toEqual(new Map([...teller.bans.values()].map((one) => [one.subject, one.until])));
     // Whoever has another picture publishes that, from what really lies there.
@@ -68,7 +68,7 @@ describe.each(['hash', 'btree', 'lmdb', 'cdb'])('a %s map that is told what chan
 
   it('is published whole when somebody else was the last, a person touched it, or a cidr entry changes', async () => {
     bench = new MapBench(type);
-    const teller = new Teller(bench.map());
+    const teller = new Teller(bench.map({ journalFrom: 100 }));
     await teller.whole(MANY);
     await teller.tell([entry('203.0.113.9')]);
     await bench.publish(['198.51.100.7']);
@@ -96,7 +96,7 @@ describe('the journal beside a map', () => {
       fc.asyncProperty(fc.array(change, { minLength: 1, maxLength: 5 }), async (changes) => {
         bench = new MapBench('lmdb');
         try {
-          const teller = new Teller(bench.map());
+          const teller = new Teller(bench.map({ journalFrom: 100 }));
           await teller.whole(MANY);
           for (const { put, gone } of changes) {
             const newest = new Map(put.map((one) => [one.subject, entry(one.subject, UNTIL + one.minutes * 60_000)]));
@@ -104,7 +104,7 @@ describe('the journal beside a map', () => {
             await teller.tell([...newest.values()], left);
           }
           const expected = new Map([...teller.bans.values()].map((one) => [one.subject, one.until]));
-          expect(await heldBy(bench.map())).toEqual(expected);
+          expect(await heldBy(bench.map({ journalFrom: 100 }))).toEqual(expected);
         } finally {
           bench.remove();
         }
@@ -115,38 +115,47 @@ describe('the journal beside a map', () => {
 
   it('is no longer believed once the text is another one, and survives a text that was only touched', async () => {
     bench = new MapBench('lmdb');
-    const teller = new Teller(bench.map());
+    const teller = new Teller(bench.map({ journalFrom: 100 }));
     await teller.whole(MANY);
     await teller.tell([], ['10.0.0.0']);
     utimesSync(bench.path, new Date(), new Date());
-    expect((await heldBy(bench.map())).has('10.0.0.0')).toBe(false);
+    expect((await heldBy(bench.map({ journalFrom: 100 }))).has('10.0.0.0')).toBe(false);
     // Not intact, so it is mended from what text and journal say: whom somebody let in stays let in.
-    await bench.map().sweep(Date.now());
+    await bench.map({ journalFrom: 100 }).sweep(Date.now());
     expect(bench.lookUp('10.0.0.0')).toBeNull();
     // The text is as it was before that change, and what was changed then must not be changed again.
     await bench.publish(MANY);
-    expect((await heldBy(bench.map())).has('10.0.0.0')).toBe(true);
-    const later = new Teller(bench.map());
+    expect((await heldBy(bench.map({ journalFrom: 100 }))).has('10.0.0.0')).toBe(true);
+    const later = new Teller(bench.map({ journalFrom: 100 }));
     await later.whole(MANY);
     await later.tell([], ['10.0.0.1']);
     const old = readFileSync(journal(), 'latin1');
     await bench.publish([...MANY, '203.0.113.9']);
     writeFileSync(journal(), old);
-    expect((await heldBy(bench.map())).has('10.0.0.1')).toBe(true);
+    expect((await heldBy(bench.map({ journalFrom: 100 }))).has('10.0.0.1')).toBe(true);
   });
 
   it('loses nothing but the line that a crash cut off', async () => {
     bench = new MapBench('lmdb');
-    const teller = new Teller(bench.map());
+    const teller = new Teller(bench.map({ journalFrom: 100 }));
     await teller.whole(MANY);
     await teller.tell([entry('203.0.113.9')]);
     appendFileSync(journal(), '203.0.113.10 554 5.7.1 Blocked until 2031-05-1');
-    const held = await heldBy(bench.map());
+    const held = await heldBy(bench.map({ journalFrom: 100 }));
     expect(held.has('203.0.113.9')).toBe(true);
     expect(held.has('203.0.113.10')).toBe(false);
     expect(await teller.tell([entry('203.0.113.11')])).toMatchObject({ repaired: true });
     expect(bench.lookUp('203.0.113.9')).not.toBeNull();
     expect(bench.lookUp('203.0.113.11')).not.toBeNull();
+  });
+
+  it('is not there for a small map: its text says all, also to a person', async () => {
+    bench = new MapBench('lmdb');
+    const teller = new Teller(bench.map());
+    await teller.whole(MANY);
+    await teller.tell([entry('203.0.113.9')]);
+    expect(existsSync(journal())).toBe(false);
+    expect(readFileSync(bench.path, 'latin1')).toContain('203.0.113.9\t');
   });
 
   it('is not there for a map that is always published whole', async () => {
@@ -158,11 +167,11 @@ describe('the journal beside a map', () => {
 
   it('drops ended entries that stand in it', async () => {
     bench = new MapBench('lmdb');
-    const teller = new Teller(bench.map());
+    const teller = new Teller(bench.map({ journalFrom: 100 }));
     await teller.whole(MANY);
     const now = Date.now();
     await teller.tell([entry('203.0.113.9', now + 60_000)]);
-    expect(await bench.map().sweep(now + 120_000)).toMatchObject({ dropped: 1, left: 300 });
+    expect(await bench.map({ journalFrom: 100 }).sweep(now + 120_000)).toMatchObject({ dropped: 1, left: 300 });
     expect(bench.lookUp('203.0.113.9')).toBeNull();
   });
 });
