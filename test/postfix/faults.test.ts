@@ -83,6 +83,30 @@ describe.each(['hash', 'btree', 'lmdb', 'cdb'])('a %s map', (type) => {
     expect(bench.leftovers).toEqual([]);
   });
 
+  it('whose publisher is killed while it adds to the journal is whole, and the next one finishes the work', async () => {
+    bench = new MapBench(type);
+    for (let round = 0; round < 6; round++) {
+      const child = startPublisher(['told']);
+      for (let published = 0; published < 2; published++) await untilPublished(child);
+      // On postmap's start, its work, the journal, and what follows it.
+      await sleep(round * 11);
+      await killAll(child);
+      const held = () => [bench.lookUp('203.0.113.9'), bench.lookUp('203.0.113.10')].filter((value) => value !== null);
+      expect(bench.lookUp('10.0.0.0'), `round ${round}`).toMatch(REFUSED);
+      expect(bench.lookUp('10.0.58.151'), `round ${round}`).toMatch(REFUSED);
+      expect(held().length, `round ${round}`).toBeGreaterThanOrEqual(1);
+      // Without store and daemon it is brought in order from what lies there.
+      await bench.map().sweep(Date.now());
+      expect(await bench.map().intact(), `round ${round}`).toBe(true);
+      expect((await bench.map().read()).entries.length, `round ${round}`).toBeGreaterThanOrEqual(15_001);
+      expect(held().length, `round ${round}`).toBeGreaterThanOrEqual(1);
+    }
+    await bench.publish(['203.0.113.9']);
+    expect(bench.lookUp('203.0.113.9')).toMatch(REFUSED);
+    expect(bench.lookUp('10.0.0.0')).toBeNull();
+    expect(bench.leftovers).toEqual([]);
+  });
+
   it('written by two processes at once is never torn, and ends as the newest picture says', async () => {
     bench = new MapBench(type);
     const picture = join(bench.root, 'picture');
