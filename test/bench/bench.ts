@@ -6,6 +6,7 @@ import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { backlog } from './backlog.js';
 import { type Figure, type Form, isMet, type Part, table } from './figures.js';
+import { handover } from './handover.js';
 import { lineToMap } from './line-to-map.js';
 import { memory } from './memory.js';
 import { publishing } from './publishing.js';
@@ -14,7 +15,17 @@ import { reporting } from './reporting.js';
 import { rotation } from './rotation.js';
 import { starting } from './starting.js';
 
-const PARTS: readonly Part[] = [replay, reporting, backlog, lineToMap, publishing, memory, starting, rotation];
+const PARTS: readonly Part[] = [
+  replay,
+  reporting,
+  backlog,
+  lineToMap,
+  publishing,
+  memory,
+  starting,
+  rotation,
+  handover,
+];
 
 const WHOLE: Form = {
   lines: 1_000_000,
