@@ -13,6 +13,7 @@ import { publishing } from './publishing.js';
 import { replay } from './replay.js';
 import { reporting } from './reporting.js';
 import { rotation } from './rotation.js';
+import { scale } from './scale.js';
 import { starting } from './starting.js';
 
 const PARTS: readonly Part[] = [
@@ -25,6 +26,7 @@ const PARTS: readonly Part[] = [
   starting,
   rotation,
   handover,
+  scale,
 ];
 
 const WHOLE: Form = {
