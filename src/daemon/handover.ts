@@ -17,6 +17,9 @@ const GAP_MS = 100;
 /** What one round looks at; the others come first in the next. */
 const MOST_A_ROUND = 10_000;
 
+/** Then the round ends: it is the name servers that are away, not those of one zone. */
+const MOST_UNANSWERED = 10;
+
 interface Sight {
   /** Of the ban that it was seen for. */
   readonly since: number;
@@ -40,6 +43,8 @@ export class Handover {
   readonly #options: HandoverOptions;
   /** What was seen of each banned address, those looked at longest ago first. */
   readonly #sights = new Map<string, Sight>();
+  /** No name server answered in the last round, and it was said. */
+  #isBlind = false;
 
   constructor(options: HandoverOptions) {
     this.#options = options;
@@ -48,13 +53,29 @@ export class Handover {
   /** One round of looks; ends early by `signal`. @throws UnavailableError when the store is away. */
   async look(signal: AbortSignal): Promise<void> {
     const { namesOf, gapMs = GAP_MS, clock = Date.now } = this.#options;
+    let unanswered = 0;
     for (const ban of await this.#due(clock())) {
       if (signal.aborted) return;
       const names = await namesOf(ban.subject);
       // A name server that is silent changes nothing, not even what was seen before.
+      unanswered = names === null ? unanswered + 1 : 0;
       if (names !== null) await this.#see(ban, names);
+      if (unanswered === MOST_UNANSWERED) {
+        this.#complain();
+        return;
+      }
+      if (unanswered === 0) this.#isBlind = false;
       if (gapMs > 0) await sleep(gapMs, undefined, { signal }).catch(() => undefined);
     }
+  }
+
+  #complain(): void {
+    if (this.#isBlind) return;
+    this.#isBlind = true;
+    this.#options.logger.warn(
+      { event: 'handover-blind' },
+      `no name server answers (${MOST_UNANSWERED} questions in a row): bans end on time, but not sooner when an address changes hands; name one in handover.servers, and let the service reach it (IPAddressAllow= in its unit)`,
+    );
   }
 
   /** Those never looked at first, then those looked at longest ago. */

@@ -55,12 +55,12 @@ async function banned(subject: string, host: string | null, more: object = {}): 
   await store.commit([subject], () => ({ put: new Map([[subject, stateOf(0, { ban, host, strikes })]]) }));
 }
 
-function watch(): Handover {
+function watch(logger = pino({ level: 'silent' })): Handover {
   return new Handover({
     store,
     policy: () => policy,
     namesOf: namesFrom([dns.address]),
-    logger: pino({ level: 'silent' }),
+    logger,
     serially: (work) => work(),
     onReleased: () => undefined,
     gapMs: 0,
@@ -112,6 +112,25 @@ describe('a banned address', () => {
     await looks(handover);
     expect((await stateNow())?.ban).toBeNull();
   }, 60_000);
+
+  it('is asked for in vain ten times a round at most, and the log says so once', async () => {
+    for (let i = 0; i < 30; i++) await banned(`203.0.113.${i}`, `mail${i}.spam.example`);
+    now += HOUR;
+    dns.mood = 'fails';
+    const said: string[] = [];
+    const stream = { write: (line: string) => void said.push(line) };
+    const handover = watch(pino(stream));
+    await handover.look(never);
+    await handover.look(never);
+    // Each is put a few times; all thirty of both rounds would be 240.
+    expect(dns.asked).toBeLessThan(100);
+    expect(said.filter((line) => line.includes('handover-blind'))).toHaveLength(1);
+    dns.mood = 'answers';
+    await handover.look(never);
+    dns.mood = 'fails';
+    await handover.look(never);
+    expect(said.filter((line) => line.includes('handover-blind'))).toHaveLength(2);
+  });
 
   it.each([
     ['no name at all', [], IP],
