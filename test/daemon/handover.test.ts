@@ -119,7 +119,7 @@ describe('a banned address', () => {
     dns.mood = 'fails';
     const said: string[] = [];
     const stream = { write: (line: string) => void said.push(line) };
-    const handover = watch(pino(stream));
+    const handover = watch(pino({}, stream));
     await handover.look(never);
     await handover.look(never);
     // Each is put a few times; all thirty of both rounds would be 240.
