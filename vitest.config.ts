@@ -7,6 +7,7 @@ export default defineConfig({
     // Many tests start real servers; a loaded machine must not make them fail.
     testTimeout: 30_000,
     hookTimeout: 120_000,
-    maxWorkers: 2,
+    // They wait for servers more than they compute.
+    maxWorkers: 3,
   },
 });

@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type LabPostfix, startPostfix } from '../support/postfix.js';
 import { smtpSession } from '../support/smtp.js';
 import { Bench, BLOCKCTL } from './support.js';
@@ -26,6 +26,9 @@ const RESTRICTIONS = `
     $our_checks,
 
     reject_unauth_pipelining`;
+
+// Each check and reload of a Postfix takes seconds.
+vi.setConfig({ testTimeout: 120_000 });
 
 let bench: Bench;
 let postfix: LabPostfix;

@@ -79,6 +79,7 @@ describe.runIf(process.getuid?.() === 0)('a daemon without any right but its own
     expect(await daemon.stop()).toBe(0);
     const modes = readdirSync(state).map((name) => [name, (statSync(join(state, name)).mode & 0o777).toString(8)]);
     expect(Object.fromEntries(modes)).toEqual({
+      closed: '640',
       'daemon.lock': '600',
       'data.mdb': '640',
       'lock.mdb': '640',

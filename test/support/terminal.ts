@@ -57,7 +57,9 @@ export class Terminal {
   }
 
   #tmux(...args: readonly string[]): string {
-    const env = { ...process.env, LANG: 'C.UTF-8', LC_ALL: 'C.UTF-8', TMUX: '' };
+    // What the test's own runner wants of its output is not what the program's user wants.
+    const { NO_COLOR: _noColour, FORCE_COLOR: _colour, CI: _ci, ...rest } = process.env;
+    const env = { ...rest, LANG: 'C.UTF-8', LC_ALL: 'C.UTF-8', TMUX: '' };
     const { stdout, stderr, error } = spawnSync('tmux', ['-u', '-L', this.#name, ...args], { env, encoding: 'utf8' });
     if (error !== undefined || (stderr !== '' && args[0] !== 'kill-server')) throw error ?? new Error(stderr);
     return stdout;
