@@ -47,16 +47,24 @@ export interface Column<Row> {
 /** An aligned table with a heading line, cut to the width of the terminal. */
 export function table<Row>(look: Look, columns: readonly Column<Row>[], rows: readonly Row[]): string {
   const all = columns.map((column): Laid<Row> => {
-    const texts = rows.map((row) => safe(column.text(row)));
-    const plain = texts.every((text) => PLAIN.test(text)) && PLAIN.test(column.title);
-    const widthOf = plain ? (text: string) => text.length : columnsOf;
-    const width = texts.reduce((widest, text) => Math.max(widest, widthOf(text)), column.title.length);
+    const texts: string[] = [];
+    let isPlain = PLAIN.test(column.title);
+    for (const row of rows) {
+      const text = column.text(row);
+      const plain = PLAIN.test(text);
+      isPlain &&= plain;
+      texts.push(plain ? text : safe(text));
+    }
+    const widthOf = isPlain ? lengthOf : columnsOf;
+    let width = column.title.length;
+    for (const text of texts) width = Math.max(width, widthOf(text));
     return { column, texts, width, widthOf };
   });
-  const laid = fitted(all, look.width);
-  const lines = [line(look, laid, ({ column }) => ({ text: column.title, style: 'bold' }))];
-  rows.forEach((row, r) => {
-    lines.push(line(look, laid, ({ column, texts }) => ({ text: texts[r] ?? '', style: column.style?.(row) })));
+  const laid = fitted(all, look.width).map((one) => [title(look, one), ...cells(look, one, rows)]);
+  const gap = ' '.repeat(GAP);
+  const lines = Array.from({ length: rows.length + 1 }, (_, r) => {
+    const parts = laid.map((column) => column[r] ?? '');
+    return parts.join(gap).trimEnd();
   });
   return `${lines.join('\n')}\n`;
 }
@@ -82,6 +90,8 @@ export function columnsOf(text: string): number {
   return columns;
 }
 
+const lengthOf = (text: string) => text.length;
+
 const PLAIN = /^[\x20-\x7e]*$/;
 const ACCENT = /^\p{M}/u;
 /** Unicode Standard Annex 11, East Asian Width: the blocks that are wide or full-width. */
@@ -99,19 +109,26 @@ interface Laid<Row> {
   readonly widthOf: (text: string) => number;
 }
 
-function line<Row>(
-  look: Look,
-  laid: readonly Laid<Row>[],
-  cell: (one: Laid<Row>) => { readonly text: string; readonly style: Style | undefined },
-): string {
-  const parts = laid.map((one) => {
-    const { text, style } = cell(one);
-    const shown = cut(text, one.width, one.widthOf);
-    const padding = ' '.repeat(one.width - (shown === text ? one.widthOf(shown) : columnsOf(shown)));
-    const inStyle = style === undefined || shown === '' ? shown : styled(look, style, shown);
-    return one.column.right === true ? padding + inStyle : inStyle + padding;
-  });
-  return parts.join(' '.repeat(GAP)).trimEnd();
+function title<Row>(look: Look, laid: Laid<Row>): string {
+  return filled(look, laid, laid.column.title, 'bold');
+}
+
+/** The cells of one column, each as wide as it is. */
+function cells<Row>(look: Look, laid: Laid<Row>, rows: readonly Row[]): string[] {
+  const { column, texts, width, widthOf } = laid;
+  const isBare = !look.colour || column.style === undefined;
+  // A long list is mostly of such cells.
+  if (isBare && widthOf !== columnsOf && texts.every((text) => text.length <= width)) {
+    return texts.map((text) => (column.right === true ? text.padStart(width) : text.padEnd(width)));
+  }
+  return rows.map((row, r) => filled(look, laid, texts[r] ?? '', column.style?.(row)));
+}
+
+function filled<Row>(look: Look, laid: Laid<Row>, text: string, style: Style | undefined): string {
+  const shown = cut(text, laid.width, laid.widthOf);
+  const padding = ' '.repeat(laid.width - (shown === text ? laid.widthOf(shown) : columnsOf(shown)));
+  const inStyle = style === undefined || shown === '' ? shown : styled(look, style, shown);
+  return laid.column.right === true ? padding + inStyle : inStyle + padding;
 }
 
 /** Leaves spare columns out, then takes from those that may be cut, the widest first, until a line fits. */

@@ -3,7 +3,7 @@
  * Every part may fail by itself: what can wait waits and says so, what can't ends the program with a clear sentence.
  */
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
-import { type ScheduledTask, schedule } from 'node-cron';
+import type { ScheduledTask } from 'node-cron';
 import { toPolicySettings } from '../config/load.js';
 import { type Ban, LONGEST_ORDER_MS } from '../domain/ban.js';
 import { formatDuration } from '../domain/duration.js';
@@ -290,7 +290,7 @@ export class Daemon {
     this.#plan = plan;
     this.#policy = new Policy(toPolicySettings(plan.config), await this.#allowlist());
     await this.#pruning?.stop();
-    this.#pruning = schedule(plan.config.store.prune, () => this.#inBackground(() => this.#prune()));
+    this.#pruning = await this.#schedule(plan.config.store.prune, () => this.#inBackground(() => this.#prune()));
     this.#counting?.use(plan.filter, this.#policy);
     await this.#scheduleDigest();
     await this.#scheduleHandover();
@@ -507,7 +507,7 @@ export class Daemon {
     await this.#digesting?.stop();
     this.#digesting = null;
     const { config } = this.#plan;
-    if (config.report.schedule === undefined || this.#options.once) return;
+    if (config.report.schedule === undefined) return;
     const digest = new Digest(config, this.#store, this.#logger);
     // Beside the counting, which must not wait for a mail to be taken.
     const make = () => {
@@ -516,7 +516,7 @@ export class Daemon {
       });
       return this.#digest;
     };
-    this.#digesting = schedule(config.report.schedule, make, { noOverlap: true });
+    this.#digesting = await this.#schedule(config.report.schedule, make);
   }
 
   /** Beside the counting: name servers may take their time. */
@@ -524,7 +524,7 @@ export class Daemon {
     await this.#handover?.stop();
     this.#handover = null;
     const { enabled, every, servers } = this.#plan.config.handover;
-    if (!enabled || this.#options.once) return;
+    if (!enabled) return;
     const handover = new Handover({
       store: this.#store,
       policy: () => this.#policy,
@@ -541,7 +541,14 @@ export class Daemon {
         if (!(error instanceof UnavailableError)) this.#fail(error);
       }
     };
-    this.#handover = schedule(every, look, { noOverlap: true });
+    this.#handover = await this.#schedule(every, look);
+  }
+
+  /** A run for one log ends before anything is due, and need not load the clockwork. */
+  async #schedule(expression: string, work: () => void | Promise<void>): Promise<ScheduledTask | null> {
+    if (this.#options.once) return null;
+    const { schedule } = await import('node-cron');
+    return schedule(expression, work, { noOverlap: true });
   }
 
   async #prune(): Promise<void> {

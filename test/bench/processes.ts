@@ -8,8 +8,11 @@ import { median } from './figures.js';
 /** `npm run` starts in the repository's root. */
 export const ROOT = process.cwd();
 
-export const blockd = (...args: string[]): string[] => [process.execPath, join(ROOT, 'dist/blockd.js'), ...args];
-export const blockctl = (...args: string[]): string[] => [process.execPath, join(ROOT, 'dist/blockctl.js'), ...args];
+/** The programs as the package has them: scripts/package/programs.mjs. */
+const PROGRAMS = join(ROOT, 'node_modules/.cache/programs/dist');
+
+export const blockd = (...args: string[]): string[] => [process.execPath, join(PROGRAMS, 'blockd.js'), ...args];
+export const blockctl = (...args: string[]): string[] => [process.execPath, join(PROGRAMS, 'blockctl.js'), ...args];
 
 export interface Timing {
   readonly wallMs: number;
