@@ -128,8 +128,9 @@ function programsOf(daemon: string | null, message: string): string[] {
   return /-login|^auth|pam_/.test(message) ? ['dovecot'] : ['postfix/smtpd'];
 }
 
+/** What filters write for the client's name, which Postfix prints before `[`. */
 const HOST =
-  /(?:\(?\.[*+]\??\)?|\(?\\S[*+]\??\)?|\(?\[\^\\?\[\]\*\??\)?|\(?\[\^ \][*+]\)?|\(?\[[-.\\_wd]+\][*+]\)?)\\\[$/;
+  /(?:\((?:\?:)?(?:\.[*+]\??|\\S[*+]\??|\[[-.\\_wd]+\][*+])\)|\.[*+]\??|\\S[*+]\??|\[\^\\?\[\][*+]\??|\[\^ \][*+]|\[[-.\\_wd]+\][*+])\\\[$/;
 const PORT = /^\\\](?:\(?(?:\?:)?:\\d(?:\+|\{1,5\}|\*)\)\?|(?::\\d\+)?)/;
 
 /** The pattern with `{client}` or `{ip}` between what stands before and behind the address. */
@@ -138,7 +139,7 @@ function around(before: string, behind: string, notes: string[]): string {
   const host = HOST.exec(before);
   const port = PORT.exec(tail);
   if (host === null || port === null) return `${narrowed(before, notes)}{ip}${tail}`;
-  if (/^\(?\./.test(host[0])) notes.push('".*" before the address takes a host name only');
+  if (/^(?:\((?:\?:)?)?\./.test(host[0])) notes.push('".*" before the address takes a host name only');
   return `${narrowed(before.slice(0, host.index), notes)}{client}${tail.slice(port[0].length)}`;
 }
 

@@ -2,7 +2,8 @@
 import { LineClock } from '../filter/clock.js';
 import { Filter } from '../filter/filter.js';
 import { parseRules } from '../filter/load.js';
-import type { Rule } from '../filter/rule.js';
+import { parseRulePattern, type Rule } from '../filter/rule.js';
+import { PatternError } from '../filter/syntax.js';
 import type { SourceLine } from './ini.js';
 import type { Jail, Remark } from './jails.js';
 import { type Converted, convert, objectionTo } from './pattern.js';
@@ -28,7 +29,6 @@ export function carryOver(
   packaged: readonly Rule[],
   pointsOf: (jail: Jail) => number,
 ): Carried {
-  const filter = Filter.compile(packaged);
   const remarks: Remark[] = [];
   const files: RuleFile[] = [];
   const seen = new Set<string>();
@@ -52,7 +52,7 @@ export function carryOver(
         const key = `${converted.program} ${converted.pattern} ${points === 0}`;
         if (seen.has(key)) return;
         seen.add(key);
-        const covered = points === 0 ? null : coveredBy(converted, jail, points, filter);
+        const covered = points === 0 ? null : coveredBy(converted, jail, points, packaged);
         if (covered !== null) {
           say(`left out, since ${covered} see${covered.includes(',') ? '' : 's'} these lines already`);
           return;
@@ -88,21 +88,51 @@ function convertIn(jail: Jail, regex: string): Converted {
 /** Filters of fail2ban's own whose every sign of abuse the packaged rules know, each weighed for itself. */
 const WELL_KNOWN = /^(?:postfix(?:-sasl|-rbl|-auth)?|dovecot)$/;
 
-/** Packaged rules that count what the pattern finds, as lines made from it show; null when some are news to them. */
-function coveredBy(converted: Converted, jail: Jail, points: number, filter: Filter): string | null {
-  let lines: readonly MadeLine[];
-  try {
-    lines = converted.program.flatMap((program) => linesFor(converted.pattern, program));
-  } catch {
-    return null;
-  }
-  const matches = lines.map(({ line }) => filter.match(line, new LineClock(WRITTEN_AT)));
-  const offenses = matches.filter((match) => match !== null && match.kind === 'offense');
-  const isKnown = WELL_KNOWN.test(jail.filter);
-  const isSameWeight = offenses.every((match) => match !== null && match.points >= points);
-  if (offenses.length === 0 || (!isKnown && !(offenses.length === lines.length && isSameWeight))) return null;
-  const names = [...new Set(offenses.map((match) => match?.rule ?? ''))];
+/**
+ * Packaged rules that count what the pattern finds, or null when some of it is news to them. Of a filter of fail2ban's
+ * own, the packaged rules' sample lines tell; of any other, lines made from the pattern, all of which must be theirs.
+ */
+function coveredBy(converted: Converted, jail: Jail, points: number, packaged: readonly Rule[]): string | null {
+  const names = WELL_KNOWN.test(jail.filter)
+    ? rulesWithSamples(converted, packaged)
+    : rulesForMade(converted, points, packaged);
+  if (names.length === 0) return null;
   return names.slice(0, 4).join(', ') + (names.length > 4 ? ', …' : '');
+}
+
+function rulesWithSamples({ pattern, program }: Converted, packaged: readonly Rule[]): string[] {
+  const expression = expressionOf(pattern);
+  if (expression === null) return [];
+  const isSeen = ({ line }: { readonly line: string }) => {
+    const [, tag = '', message = ''] = SAMPLE.exec(line) ?? [];
+    return program.includes(tag) && expression.test(message);
+  };
+  return packaged.filter(({ kind, matches }) => kind === 'offense' && matches.some(isSeen)).map(({ name }) => name);
+}
+
+/** Time, host, program and message of a sample line. */
+const SAMPLE = /^(?:[A-Z][a-z]{2} [ \d]\d [\d:]+|\S+) \S+ ([\w./-]+)(?:\[\d+\])?: (.*)$/;
+
+/** Null when it is none that blockd can read. */
+function expressionOf(pattern: string): RegExp | null {
+  try {
+    const { head, addressSource, tail, queueId } = parseRulePattern(pattern, 'Blocked until {until}');
+    const id = '[0-9A-Za-z]{5,25}: ';
+    const opening = { always: id, maybe: `(?:${id})?`, never: '' }[queueId];
+    return new RegExp(`^${opening}${head.source}${addressSource}${tail.source}`);
+  } catch (error) {
+    if (error instanceof PatternError) return null;
+    throw error;
+  }
+}
+
+function rulesForMade({ pattern, program }: Converted, points: number, packaged: readonly Rule[]): string[] {
+  if (expressionOf(pattern) === null) return [];
+  const filter = Filter.compile(packaged);
+  const lines = program.flatMap((one) => linesFor(pattern, one));
+  const matches = lines.map(({ line }) => filter.match(line, new LineClock(WRITTEN_AT)));
+  const isTheirs = matches.every((match) => match !== null && match.kind === 'offense' && match.points >= points);
+  return isTheirs ? [...new Set(matches.map((match) => match?.rule ?? ''))] : [];
 }
 
 /** Any time will do: only whether a line matches is asked. */
@@ -147,8 +177,12 @@ function matched(rule: string, name: string, { pattern, program }: Converted, pa
   });
 }
 
+/** A basic string of TOML. */
 function quoted(text: string): string {
-  return JSON.stringify(text).replaceAll('\x7f', '\\u007f');
+  return JSON.stringify(text).replace(
+    /\p{C}/gu,
+    (char) => `\\u${(char.codePointAt(0) ?? 0).toString(16).padStart(4, '0').slice(-4)}`,
+  );
 }
 
 function oneLine(text: string): string {

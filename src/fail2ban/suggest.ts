@@ -61,8 +61,10 @@ export function thresholdOf({ maxRetry }: Measure): number {
   return maxRetry - 0.5;
 }
 
+/** What one failure is worth in a jail with another `maxretry` than the one that the threshold is made for. */
 export function pointsFor(measure: Measure, base: Measure): number {
-  return Math.min(1_000, Math.ceil((thresholdOf(base) / thresholdOf(measure)) * 100) / 100);
+  const failures = measure.maxRetry === 1 ? 1 : thresholdOf(measure);
+  return Math.min(1_000, Math.ceil((thresholdOf(base) / failures) * 100) / 100);
 }
 
 /** The jail whose numbers become the general ones. */
