@@ -71,7 +71,7 @@ const LONGEST = 80;
 
 async function textOf(name: string): Promise<string> {
   try {
-    return (name === '-' ? await buffer(process.stdin) : readFileSync(name)).toString('latin1');
+    return (name === '-' ? await buffer(process.stdin) : readFileSync(name)).toString('utf8');
   } catch (error) {
     throw new UsageError(`The list ${name} can't be read: ${reasonOf(error)}`, { cause: error });
   }

@@ -64,7 +64,7 @@ const OWN_HEADER =
 function withoutHeader(regex: string, daemon: string | null, notes: string[]) {
   const marked = /^\^?(?:\\s[*+])?/.exec(regex)?.[0] ?? '';
   if (regex.startsWith(PREFIX_LINE, marked.length)) {
-    const message = regex.slice(marked.length + 1).replace(/^(?:\\s[*+]|\s)/, '');
+    const message = regex.slice(marked.length + 1).replace(/^(?:\\s[*+]| )/, '');
     if (message.includes(PREFIX_LINE)) throw new Refusal('it names the beginning of the line twice');
     return { message: message.replace(/^\^/, ''), program: programsOf(daemon, message) };
   }

@@ -10,6 +10,7 @@ export const PREFIX_LINE = '\ue000';
 /** Longer values are no pattern that anybody wrote. */
 const LONGEST = 100_000;
 const DEEPEST = 25;
+const MOST_LOOKUPS = 1_000;
 
 interface Option {
   readonly value: Value;
@@ -62,7 +63,7 @@ export class Settings {
   /** The value with all `%(name)s` filled in; null when nobody set it. `fallback` knows what no file here says. */
   lines(section: string, name: string, fallback: Lookup = () => null): Value | null {
     const option = this.#find(section, name);
-    return option === null ? null : this.#filled(option.value, section, name, fallback, 0);
+    return option === null ? null : this.#filled(option.value, { section, name }, fallback, { lookups: 0 }, 0);
   }
 
   text(section: string, name: string, fallback?: Lookup): string | null {
@@ -74,22 +75,30 @@ export class Settings {
     return this.#sections.get(section)?.get(name) ?? this.#sections.get('DEFAULT')?.get(name) ?? null;
   }
 
-  #filled(value: Value, section: string, own: string, fallback: Lookup, depth: number): Value {
+  /** @param spent Of one value's budget: names may stand for each other, or for ever more of themselves. */
+  #filled(
+    value: Value,
+    own: { readonly section: string; readonly name: string },
+    fallback: Lookup,
+    spent: { lookups: number },
+    depth: number,
+  ): Value {
     if (depth > DEEPEST) return value;
     const lookup = (reference: string): Value | null => {
+      if (spent.lookups++ > MOST_LOOKUPS) return null;
       const name = reference.toLowerCase();
       if (name === '__prefix_line') return [{ text: PREFIX_LINE, file: '', line: 0 }];
-      if (name === '__name__') return [{ text: section, file: '', line: 0 }];
+      if (name === '__name__') return [{ text: own.section, file: '', line: 0 }];
       const slash = name.indexOf('/');
-      const from = slash < 0 ? section : reference.slice(0, slash);
+      const section = slash < 0 ? own.section : reference.slice(0, slash);
       const option = slash < 0 ? name : name.slice(slash + 1);
-      if (from.toLowerCase() === 'known') {
-        const known = this.#find(section, option)?.known ?? fallback(option);
-        return known === null ? null : this.#filled(known, section, option, fallback, depth + 1);
-      }
-      if (option === own && from === section) return null;
-      const found = this.#find(from, option)?.value ?? fallback(option);
-      return found === null ? null : this.#filled(found, section, option, fallback, depth + 1);
+      const isKnown = section.toLowerCase() === 'known';
+      if (!isKnown && option === own.name && section === own.section) return null;
+      const found = isKnown ? this.#find(own.section, option)?.known : this.#find(section, option)?.value;
+      const known = found ?? fallback(option);
+      return known === null
+        ? null
+        : this.#filled(known, { section: own.section, name: option }, fallback, spent, depth + 1);
     };
     return substituted(value, REFERENCE, lookup, '%');
   }
@@ -106,7 +115,8 @@ export function withTags(value: Value, lookup: Lookup): Value {
   let now = value;
   for (let round = 0; round < DEEPEST; round++) {
     const next = substituted(now, TAG, lookup, '');
-    if (textOf(next) === textOf(now)) return next;
+    const text = textOf(next);
+    if (text === textOf(now) || text.length > LONGEST) return now;
     now = next;
   }
   return now;
