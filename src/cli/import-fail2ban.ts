@@ -52,7 +52,7 @@ async function importConfig(
     pointsFor(measureOf(jail), measure),
   );
   const target = write === undefined ? null : resolve(write);
-  const config = suggest(mail, target === null ? null : join(target, 'filters'));
+  const config = suggest(mail, target === null ? null : join(target, 'filters'), rules.heavier);
   const files = [
     { name: 'blockd.toml', text: config.text },
     ...rules.files.map(({ name, text }) => ({ name: join('filters', name), text })),

@@ -58,8 +58,16 @@ function joined(prefregex: string, regex: string, notes: string[]): string {
 }
 
 /** Time, host and program, as filters without `__prefix_line` write them. */
-const OWN_HEADER =
-  /^\^?(?:\(\?:)?(?:\.[*+]\??|\\s[*+]?|\\S[*+]|\\w[*+]|\s)*((?:postfix|dovecot)(?:[\w./-]*\w)?)(?:\\\[\\d[*+]\\\]|\\\[\.[*+]\??\\\]|\(?(?:\?:)?\\\[\\d\+\\\]\)?\??|\\\[[^\]]*\]?[*+]?\\\])*:(?: |\\s[+*]?)/;
+const OWN_HEADER = new RegExp(
+  [
+    /^\^?(?:(?:\.|\\[wdsS]|\[[\w :-]*\]| )(?:[+*]\??|\{\d+(?:,\d*)?\})?)*/,
+    /((?:postfix|dovecot)(?:[\w./-]*\w)?)/,
+    /(?:\\\[\\d[*+]\\\]|\\\[\.[*+]\??\\\]|\((?:\?:)?\\\[\\d\+\\\]\)\??|\\\[[^\]]*\]?[*+]?\\\])*/,
+    /:(?: |\\s[+*]?)/,
+  ]
+    .map(({ source }) => source)
+    .join(''),
+);
 
 function withoutHeader(regex: string, daemon: string | null, notes: string[]) {
   const marked = /^\^?(?:\\s[*+])?/.exec(regex)?.[0] ?? '';
@@ -79,16 +87,18 @@ function withoutHeader(regex: string, daemon: string | null, notes: string[]) {
 
 /** Beginnings of messages that are known, so that a pattern for the midst of a line can begin there. */
 const BEGINNINGS =
-  /^(?:NOQUEUE|\\w[+*]|\{qid\}|\\S\+|\[[^\]]+\][+*]|warning|lost connection|too many errors|improper command|disconnect|timeout after|connect from|PREGREET|HANGUP|DNSBL|(?:imap|pop3|managesieve|submission)-login|auth)/;
+  /^(?:NOQUEUE|noqueue|\\w[+*]|\[[^\]]+\][+*]|warning|lost connection|too many errors|improper command|disconnect|timeout after|connect from|PREGREET|HANGUP|DNSBL|(?:imap|pop3|managesieve|submission)-login|auth)/;
 
 function anchored(regex: string, notes: string[]): string {
-  const body = regex.replace(/^\^?(?:\.[*+]\??|\\s[*+])*/, '');
-  const begun = body.startsWith('reject: ')
+  // `: warning` is the colon behind the program's id.
+  const body = regex.replace(/^\^?(?:\.[*+]\??|\\s[*+])*(?:: )?/, '');
+  const words = body.replace(/\[([A-Z])[a-z]\]/g, (_, letter: string) => letter.toLowerCase());
+  const begun = words.startsWith('reject: ')
     ? `{qid}: ${body}`
-    : /^(?:RCPT|MAIL|DATA|CONNECT|EHLO|HELO) from /.test(body)
+    : /^(?:RCPT|MAIL|DATA|CONNECT|EHLO|HELO) from /.test(words)
       ? `{qid}: reject: ${body}`
-      : body.replace(/^: /, '{qid}: ');
-  if (!BEGINNINGS.test(begun)) {
+      : body;
+  if (begun === body && !BEGINNINGS.test(words) && !BEGINNINGS.test(body)) {
     throw new Refusal(
       'it may begin anywhere in a line, where an attacker\'s text may stand as well; write it from the beginning of the message on ("^%(__prefix_line)s…")',
     );
@@ -130,12 +140,12 @@ function programsOf(daemon: string | null, message: string): string[] {
 
 /** What filters write for the client's name, which Postfix prints before `[`. */
 const HOST =
-  /(?:\((?:\?:)?(?:\.[*+]\??|\\S[*+]\??|\[[-.\\_wd]+\][*+])\)|\.[*+]\??|\\S[*+]\??|\[\^\\?\[\][*+]\??|\[\^ \][*+]|\[[-.\\_wd]+\][*+])\\\[$/;
+  /(?:\((?:\?:)?(?:\.[*+]\??|\\S[*+]\??|\[[-.\\_wd]+\][*+])\)\??|\.[*+]\??|\\S[*+]\??|\[\^\\?\[\][*+]\??|\[\^ \][*+]|\[[-.\\_wd]+\][*+])\\\[$/;
 const PORT = /^\\\](?:\(?(?:\?:)?:\\d(?:\+|\{1,5\}|\*)\)\?|(?::\\d\+)?)/;
 
 /** The pattern with `{client}` or `{ip}` between what stands before and behind the address. */
 function around(before: string, behind: string, notes: string[]): string {
-  const tail = behind.replace(/(?:\.\*\??)+\$?$/, '');
+  const tail = behind.replace(/(?:\.\*\??)+\$?$/, '').replace(/\\s\*\$$/, '$');
   const host = HOST.exec(before);
   const port = PORT.exec(tail);
   if (host === null || port === null) return `${narrowed(before, notes)}{ip}${tail}`;
@@ -145,7 +155,7 @@ function around(before: string, behind: string, notes: string[]): string {
 
 /** Words in place of anything: nothing that Postfix or Dovecot writes there themselves is lost by it. */
 function narrowed(before: string, notes: string[]): string {
-  const head = before.replace(/^\(?(\(\?:)?(?:\\w\+|\\S\+|\[[\\\w-]+\]\+|\.\*\??): /, '$1{qid}: ');
+  const head = before.replace(/^\(?(\(\?:)?(?:\\w\+|\\S\+|\[[\\\w-]+\](?:\+|\{\d+,?\d*\})|\.\*\??): /, '$1{qid}: ');
   let isNarrower = false;
   const words = tokensOf(head).map((token) => {
     if (token === '\\s') return ' ';

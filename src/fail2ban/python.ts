@@ -18,7 +18,7 @@ export function withoutTags(regex: string): string {
       throw new Refusal(SEVERAL_LINES);
     })
     .replace(/<(?:HOST|ADDR|IP4|IP6|F-ADDR\/|F-IP4\/|F-IP6\/)>/g, ADDRESS)
-    .replace(/\(\?P<(?:host|ip4|ip6|addr)>(?:\\S\+|\[[^\]]+\][+*]|(?:\\d\{1,3\}\\?\.?){4})\)/g, ADDRESS);
+    .replace(/\(\?P<(?:host|ip4|ip6|addr)>(?:\\S[+*]|\[[^\]]+\][+*]|(?:\\d\{1,3\}\\?\.?){4})\)/g, ADDRESS);
   const left = /<(?:F-)?(DNS|SUBNET|CIDR|ID|SKIPLINES|F-CONTENT)\/?>/.exec(text)?.[1];
   if (left === 'DNS') throw new Refusal('it takes a host name for the client, and blockd bans addresses only');
   if (left === 'SKIPLINES') throw new Refusal(SEVERAL_LINES);
@@ -85,6 +85,7 @@ function classOf(token: string): string {
 
 function foldedClass(token: string): string {
   const inner = token.slice(1, -1);
+  if (inner.includes('a-z') && inner.includes('A-Z')) return token;
   const other = inner.replace(/\\.|[A-Za-z]/g, (part) =>
     part.startsWith('\\') ? part : part === part.toLowerCase() ? part.toUpperCase() : part.toLowerCase(),
   );

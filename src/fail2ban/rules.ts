@@ -1,26 +1,34 @@
 /** The patterns of fail2ban's jails as rule files, and what is to be said of those that are none. */
-import { LineClock } from '../filter/clock.js';
-import { Filter } from '../filter/filter.js';
 import { parseRules } from '../filter/load.js';
-import { parseRulePattern, type Rule } from '../filter/rule.js';
-import { PatternError } from '../filter/syntax.js';
+import type { Rule } from '../filter/rule.js';
+import { runSamples } from '../filter/samples.js';
+import { rulesForMade, rulesRobbedBy, rulesWithSamples } from './covered.js';
 import type { SourceLine } from './ini.js';
 import type { Jail, Remark } from './jails.js';
 import { type Converted, convert, objectionTo } from './pattern.js';
 import { alternativesOf, Refusal } from './python.js';
-import { linesFor, type MadeLine } from './sample.js';
+import { type NewRule, oneLine, ruleText } from './rule-text.js';
+import { linesFor } from './sample.js';
 import { PREFIX_LINE } from './settings.js';
-
-export interface RuleFile {
-  readonly name: string;
-  readonly text: string;
-}
 
 export interface Carried {
   readonly files: readonly RuleFile[];
   readonly remarks: readonly Remark[];
   /** Rules written. */
   readonly count: number;
+  /** Packaged rules that a jail left out wanted to count for more. */
+  readonly heavier: readonly Heavier[];
+}
+
+export interface RuleFile {
+  readonly name: string;
+  readonly text: string;
+}
+
+export interface Heavier {
+  readonly rule: string;
+  readonly points: number;
+  readonly jail: string;
 }
 
 /** @param pointsOf What one failure in the jail is worth, so that its `maxretry` of them ban. */
@@ -29,54 +37,109 @@ export function carryOver(
   packaged: readonly Rule[],
   pointsOf: (jail: Jail) => number,
 ): Carried {
-  const remarks: Remark[] = [];
-  const files: RuleFile[] = [];
-  const seen = new Set<string>();
-  const slugs = new Set<string>();
-  let count = 0;
+  const work = new Work(packaged);
   // The strictest first: where two jails share a pattern, its points are the ones that count.
-  for (const jail of [...jails].sort((a, b) => pointsOf(b) - pointsOf(a))) {
-    const slug = unique(
-      jail.name
-        .toLowerCase()
-        .replace(/[^a-z0-9]+/g, '-')
-        .replace(/^-|-$/g, '') || 'jail',
-      slugs,
-    );
-    const rules: string[] = [];
-    const add = (line: SourceLine, regex: string, points: number) => {
-      const say = (sentence: string) =>
-        remarks.push({ file: line.file, line: line.line, sentence: `jail ${jail.name}: ${sentence}` });
-      try {
-        const converted = convertIn(jail, regex);
-        const key = `${converted.program} ${converted.pattern} ${points === 0}`;
-        if (seen.has(key)) return;
-        seen.add(key);
-        const covered = points === 0 ? null : coveredBy(converted, jail, points, packaged);
-        if (covered !== null) {
-          say(`left out, since ${covered} see${covered.includes(',') ? '' : 's'} these lines already`);
-          return;
-        }
-        const objection = objectionTo(converted);
-        if (objection !== null) throw new Refusal(`blockd refuses it: it ${objection}`);
-        const name = `fail2ban/${slug}-${rules.length + 1}`;
-        rules.push(ruleText(name, points, converted, line, jail, packaged));
-        if (converted.notes.length > 0) say(`taken as rule ${name}, narrower: ${converted.notes.join('; ')}`);
-      } catch (error) {
-        if (!(error instanceof Refusal)) throw error;
-        say(`not carried over: ${error.message}: ${shown(regex)}`);
-      }
-    };
-    for (const line of jail.ignoreregex) add(line, line.text, 0);
-    for (const line of jail.failregex) {
-      for (const regex of alternativesOf(line.text)) add(line, regex, pointsOf(jail));
-    }
-    if (rules.length === 0) continue;
-    count += rules.length;
-    const heading = `# From fail2ban's jail ${oneLine(jail.name)}, filter ${oneLine(jail.filter)}; made by "blockctl import fail2ban".\n`;
-    files.push({ name: `fail2ban-${slug}.toml`, text: [heading, ...rules].join('\n') });
+  for (const jail of [...jails].sort((a, b) => pointsOf(b) - pointsOf(a))) work.carry(jail, pointsOf(jail));
+  return { files: work.files(), remarks: work.remarks, count: work.count, heavier: work.heavier };
+}
+
+class Work {
+  readonly remarks: Remark[] = [];
+  readonly heavier: Heavier[] = [];
+  readonly #packaged: readonly Rule[];
+  readonly #jails: { readonly slug: string; readonly jail: Jail; readonly rules: NewRule[] }[] = [];
+  readonly #seen = new Set<string>();
+
+  constructor(packaged: readonly Rule[]) {
+    this.#packaged = packaged;
   }
-  return { files, remarks, count };
+
+  carry(jail: Jail, points: number): void {
+    const entry = { slug: this.#slugOf(jail.name), jail, rules: [] };
+    this.#jails.push(entry);
+    for (const line of jail.ignoreregex) this.#add(entry, line, line.text, 0);
+    for (const line of jail.failregex) {
+      for (const regex of alternativesOf(line.text)) this.#add(entry, line, regex, points);
+    }
+  }
+
+  #add(entry: { slug: string; jail: Jail; rules: NewRule[] }, from: SourceLine, regex: string, points: number): void {
+    const { slug, jail, rules } = entry;
+    const say = (sentence: string) =>
+      this.remarks.push({ file: from.file, line: from.line, sentence: `jail ${jail.name}: ${sentence}` });
+    try {
+      const converted = convertIn(jail, regex);
+      const key = `${converted.program} ${converted.pattern} ${points === 0}`;
+      if (this.#seen.has(key)) return;
+      this.#seen.add(key);
+      const known = points === 0 ? [] : this.#knownTo(converted, jail, points);
+      if (known.length > 0) {
+        say(this.#leftOut(known, jail, points));
+        return;
+      }
+      const objection = objectionTo(converted);
+      if (objection !== null) throw new Refusal(`blockd refuses it: it ${objection}`);
+      const name = `fail2ban/${slug}-${rules.length + 1}`;
+      const bare = { name, points, converted, from, filter: jail.filter, samples: [] };
+      const robbed = parseRules(ruleText(bare), from.file).flatMap((rule) => rulesRobbedBy(rule, this.#packaged));
+      if (robbed.length > 0 && points > 0) {
+        say(this.#leftOut(robbed, jail, points));
+        return;
+      }
+      if (robbed.length > 0) throw new Refusal(`it would hide lines that ${listed(robbed)} count; see [points]`);
+      const samples = points === 0 ? [] : linesFor(converted.pattern, converted.program[0] ?? '');
+      rules.push({ ...bare, samples });
+      if (converted.notes.length > 0) say(`taken as rule ${name}, narrower: ${converted.notes.join('; ')}`);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      say(`not carried over: ${error.message}: ${shown(regex)}`);
+    }
+  }
+
+  #knownTo(converted: Converted, jail: Jail, points: number): string[] {
+    // Of fail2ban's own filters some patterns are such that blockd reads them, but may not run them.
+    if (WELL_KNOWN.test(jail.filter)) return rulesWithSamples(converted, this.#packaged);
+    return rulesForMade(converted, points, this.#packaged);
+  }
+
+  #leftOut(names: readonly string[], jail: Jail, points: number): string {
+    const offenses = this.#packaged.filter(({ name, kind }) => kind === 'offense' && names.includes(name));
+    for (const { name, points: worth } of offenses) {
+      if (worth < points) this.heavier.push({ rule: name, points, jail: jail.name });
+    }
+    const said = offenses.length > 0 ? offenses.map(({ name }) => name) : names;
+    return `left out, since ${listed(said)} ${said.length === 1 ? 'sees' : 'see'} such lines already`;
+  }
+
+  get count(): number {
+    return this.#jails.reduce((sum, { rules }) => sum + rules.length, 0);
+  }
+
+  /** In the order in which they will be read, each rule with those of its samples that are its own in all company. */
+  files(): RuleFile[] {
+    const files = this.#jails
+      .filter(({ rules }) => rules.length > 0)
+      .map(({ slug, jail, rules }) => ({ name: `fail2ban-${slug}.toml`, jail, rules }))
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+    const all = files.flatMap(({ name, rules }) => parseRules(rules.map(ruleText).join('\n'), name));
+    const failing = runSamples([...all, ...this.#packaged]);
+    const holds = (rule: string, line: string) => !failing.some((one) => one.rule === rule && one.line === line);
+    return files.map(({ name, jail, rules }) => {
+      const kept = rules.map((rule) => ({
+        ...rule,
+        samples: rule.samples.filter(({ line }) => holds(rule.name, line)).slice(0, 2),
+      }));
+      const heading = `# From fail2ban's jail ${oneLine(jail.name)}, filter ${oneLine(jail.filter)}; made by "blockctl import fail2ban".\n`;
+      return { name, text: [heading, ...kept.map(ruleText)].join('\n') };
+    });
+  }
+
+  #slugOf(jail: string): string {
+    const words = jail.toLowerCase().match(/[a-z0-9]+/g) ?? ['jail'];
+    let slug = words.join('-');
+    for (let n = 2; this.#jails.some((other) => other.slug === slug); n++) slug = `${words.join('-')}-${n}`;
+    return slug;
+  }
 }
 
 function convertIn(jail: Jail, regex: string): Converted {
@@ -88,115 +151,11 @@ function convertIn(jail: Jail, regex: string): Converted {
 /** Filters of fail2ban's own whose every sign of abuse the packaged rules know, each weighed for itself. */
 const WELL_KNOWN = /^(?:postfix(?:-sasl|-rbl|-auth)?|dovecot)$/;
 
-/**
- * Packaged rules that count what the pattern finds, or null when some of it is news to them. Of a filter of fail2ban's
- * own, the packaged rules' sample lines tell; of any other, lines made from the pattern, all of which must be theirs.
- */
-function coveredBy(converted: Converted, jail: Jail, points: number, packaged: readonly Rule[]): string | null {
-  const names = WELL_KNOWN.test(jail.filter)
-    ? rulesWithSamples(converted, packaged)
-    : rulesForMade(converted, points, packaged);
-  if (names.length === 0) return null;
+function listed(names: readonly string[]): string {
   return names.slice(0, 4).join(', ') + (names.length > 4 ? ', …' : '');
-}
-
-function rulesWithSamples({ pattern, program }: Converted, packaged: readonly Rule[]): string[] {
-  const expression = expressionOf(pattern);
-  if (expression === null) return [];
-  const isSeen = ({ line }: { readonly line: string }) => {
-    const [, tag = '', message = ''] = SAMPLE.exec(line) ?? [];
-    return program.includes(tag) && expression.test(message);
-  };
-  return packaged.filter(({ kind, matches }) => kind === 'offense' && matches.some(isSeen)).map(({ name }) => name);
-}
-
-/** Time, host, program and message of a sample line. */
-const SAMPLE = /^(?:[A-Z][a-z]{2} [ \d]\d [\d:]+|\S+) \S+ ([\w./-]+)(?:\[\d+\])?: (.*)$/;
-
-/** Null when it is none that blockd can read. */
-function expressionOf(pattern: string): RegExp | null {
-  try {
-    const { head, addressSource, tail, queueId } = parseRulePattern(pattern, 'Blocked until {until}');
-    const id = '[0-9A-Za-z]{5,25}: ';
-    const opening = { always: id, maybe: `(?:${id})?`, never: '' }[queueId];
-    return new RegExp(`^${opening}${head.source}${addressSource}${tail.source}`);
-  } catch (error) {
-    if (error instanceof PatternError) return null;
-    throw error;
-  }
-}
-
-function rulesForMade({ pattern, program }: Converted, points: number, packaged: readonly Rule[]): string[] {
-  if (expressionOf(pattern) === null) return [];
-  const filter = Filter.compile(packaged);
-  const lines = program.flatMap((one) => linesFor(pattern, one));
-  const matches = lines.map(({ line }) => filter.match(line, new LineClock(WRITTEN_AT)));
-  const isTheirs = matches.every((match) => match !== null && match.kind === 'offense' && match.points >= points);
-  return isTheirs ? [...new Set(matches.map((match) => match?.rule ?? ''))] : [];
-}
-
-/** Any time will do: only whether a line matches is asked. */
-const WRITTEN_AT = Date.UTC(2028, 11, 31);
-
-function ruleText(
-  name: string,
-  points: number,
-  converted: Converted,
-  { file, line }: SourceLine,
-  jail: Jail,
-  packaged: readonly Rule[],
-): string {
-  const { pattern, program } = converted;
-  const from = `${file}, line ${line}`;
-  const description =
-    points === 0
-      ? `ignoreregex of fail2ban's filter ${jail.filter} (${from}): worth no points, and no other rule counts it.`
-      : `From fail2ban's filter ${jail.filter} (${from}).`;
-  const lines = [
-    '[[rule]]',
-    `name = ${quoted(name)}`,
-    'kind = "offense"',
-    `points = ${points}`,
-    `program = ${program.length === 1 ? quoted(program[0] ?? '') : `[${program.map(quoted).join(', ')}]`}`,
-    `description = ${quoted(oneLine(description))}`,
-    `pattern = ${/^[^'\p{C}]*$/u.test(pattern) ? `'${pattern}'` : quoted(pattern)}`,
-  ];
-  const rule = `${lines.join('\n')}\n`;
-  const samples = points === 0 ? [] : matched(rule, name, converted, packaged).slice(0, 2);
-  if (samples.length === 0) return rule;
-  const rows = samples.map((sample) => `  { line = ${quoted(sample.line)}, ip = ${quoted(sample.ip)} },\n`);
-  return `${rule}# Made from the pattern; put a line of your own log in their place.\nmatches = [\n${rows.join('')}]\n`;
-}
-
-/** The made lines that the rule does match. */
-function matched(rule: string, name: string, { pattern, program }: Converted, packaged: readonly Rule[]): MadeLine[] {
-  const filter = Filter.compile([...parseRules(rule, ''), ...packaged]);
-  return linesFor(pattern, program[0] ?? '').filter(({ line, ip }) => {
-    const match = filter.match(line, new LineClock(WRITTEN_AT));
-    return match?.rule === name && match.ip === ip;
-  });
-}
-
-/** A basic string of TOML. */
-function quoted(text: string): string {
-  return JSON.stringify(text).replace(
-    /\p{C}/gu,
-    (char) => `\\u${(char.codePointAt(0) ?? 0).toString(16).padStart(4, '0').slice(-4)}`,
-  );
-}
-
-function oneLine(text: string): string {
-  return text.replace(/\p{C}+/gu, ' ');
 }
 
 function shown(regex: string): string {
   const text = oneLine(regex.replaceAll(PREFIX_LINE, '%(__prefix_line)s'));
   return text.length > 120 ? `${text.slice(0, 120)}…` : text;
-}
-
-function unique(slug: string, taken: Set<string>): string {
-  let name = slug;
-  for (let n = 2; taken.has(name); n++) name = `${slug}-${n}`;
-  taken.add(name);
-  return name;
 }

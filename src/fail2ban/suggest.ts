@@ -4,6 +4,7 @@ import { parseNetwork } from '../domain/address.js';
 import { formatDuration } from '../domain/duration.js';
 import type { SourceLine } from './ini.js';
 import type { Jail, Remark } from './jails.js';
+import type { Heavier } from './rules.js';
 import { textOf } from './settings.js';
 
 /** When a jail bans, and for how long. */
@@ -75,6 +76,7 @@ export function baseJail(jails: readonly Jail[]): Jail | undefined {
 export function suggest(
   jails: readonly Jail[],
   filters: string | null,
+  heavier: readonly Heavier[],
 ): { readonly text: string; readonly remarks: Remark[] } {
   const base = baseJail(jails);
   if (base === undefined) return { text: '', remarks: [] };
@@ -88,7 +90,7 @@ export function suggest(
     score(jails, base),
     ban(base, remarks),
     allow(jails, remarks),
-    points(jails, base),
+    points(jails, base, heavier),
   ];
   for (const jail of jails) remarkOn(jail, remarks);
   return {
@@ -229,18 +231,28 @@ function allow(jails: readonly Jail[], remarks: Remark[]): string[] {
 const HOSTNAME = /^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+(?!\d+$)[a-z0-9-]{2,63}$/;
 
 /** Jails for one of the packaged rules' signs alone, which ban sooner or later than the others. */
-function points(jails: readonly Jail[], base: Jail): string[] {
+function points(jails: readonly Jail[], base: Jail, heavier: readonly Heavier[]): string[] {
   const measure = measureOf(base);
   const lines: string[] = [];
+  const told = new Set<string>();
   for (const jail of jails) {
     const rule = SINGLE.find(([name]) => name.test(jail.name))?.[1];
     const own = measureOf(jail);
-    if (rule === undefined || own.maxRetry === measure.maxRetry || lines.some((line) => line.includes(`"${rule}"`)))
-      continue;
+    if (rule === undefined || own.maxRetry === measure.maxRetry || told.has(rule)) continue;
+    told.add(rule);
     lines.push(
       `# Jail ${plain(jail.name)}: maxretry = ${own.maxRetry}.`,
       `${JSON.stringify(rule)} = ${pointsFor(own, measure)}`,
     );
+  }
+  let said = '';
+  for (const { rule, points: wanted, jail } of heavier) {
+    if (told.has(rule) || wanted <= 1) continue;
+    told.add(rule);
+    const heading = `# Jail ${plain(jail)} is stricter, about a part of the lines of these:`;
+    if (heading !== said) lines.push(heading);
+    said = heading;
+    lines.push(`# ${JSON.stringify(rule)} = ${wanted}`);
   }
   return lines.length === 0 ? [] : ['[points]', ...lines];
 }

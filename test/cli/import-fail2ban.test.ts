@@ -89,10 +89,10 @@ describe("fail2ban's config", () => {
     const { stdout, stderr } = await bench.run('import', 'fail2ban', directory, '--write', target);
     expect(readdirSync(target)).toContain('blockd.toml');
     expect(stderr).toMatch(
-      /postfix\.conf, line 10: jail postfix: left out, since postfix\/relay-denied, postfix\/user-unknown see these lines already/,
+      /postfix\.conf, line 10: jail postfix: left out, since postfix\/relay-denied, postfix\/user-unknown see such lines already/,
     );
     expect(stderr).toMatch(
-      /postfix\.conf, line 13: jail postfix-rbl: left out, since postfix\/rbl sees these lines already/,
+      /postfix\.conf, line 13: jail postfix-rbl: left out, since postfix\/rbl sees such lines already/,
     );
     expect(stderr).toMatch(/dovecot\.conf, line 6: jail dovecot: left out, since dovecot\/auth-failed sees/);
     expect(stderr).toMatch(/jail\.local, line 8: jail sshd is left out: it is not about mail/);
@@ -105,13 +105,61 @@ describe("fail2ban's config", () => {
   it("leaves out a pattern of the admin's own only when packaged rules count all of it, and as much", async () => {
     const pattern = ['^%(__prefix_line)sNOQUEUE: reject: RCPT from \\S+\\[<HOST>\\]: 554 5\\.7\\.1 .*Go away'];
     const some = await bench.run('import', 'fail2ban', mine(pattern));
-    expect(some.stderr).toMatch(/left out, since postfix\/rejected sees these lines already/);
+    expect(some.stderr).toMatch(/left out, since postfix\/rejected sees such lines already/);
     const partly = ['^%(__prefix_line)sNOQUEUE: (?:hold|reject): RCPT from \\S+\\[<HOST>\\]: 554 5\\.7\\.1 .*Go away'];
     expect((await bench.run('import', 'fail2ban', mine(partly))).stdout).toContain('[[rule]]');
     const strict = mine(pattern, { jail: 'maxretry = 1\n[postfix]\nenabled = true\n' });
     expect((await bench.run('import', 'fail2ban', strict)).stdout).toMatch(
       /name = "fail2ban\/mine-1"\nkind = "offense"\npoints = 4\.5\n/,
     );
+  });
+
+  it('leaves out what would take lines from packaged rules, our own refusals above all, and names the weight', async () => {
+    const directory = mine(
+      [
+        '^%(__prefix_line)sNOQUEUE: reject: RCPT from \\S+\\[<HOST>\\]: 55',
+        'improper command pipelining after \\S+ from [^[]*\\[<HOST>\\]',
+      ],
+      {
+        jail: 'maxretry = 1\n[postfix]\nenabled = true\n',
+        filter: 'ignoreregex = ^%(__prefix_line)sNOQUEUE: reject: RCPT from \\S+\\[<HOST>\\]: 450\n',
+      },
+    );
+    const { stdout, stderr } = await bench.run('import', 'fail2ban', directory, '--write', target);
+    expect(stderr).toMatch(
+      /mine\.conf, line 5: jail mine: left out, since postfix\/relay-denied, .* see such lines already/,
+    );
+    expect(stderr).toMatch(/line 6: jail mine: left out, since postfix\/pipelining sees such lines already/);
+    expect(stderr).toMatch(/line 7: jail mine: not carried over: it would hide lines that .*postfix\/helo-unresolved/);
+    expect(stdout).not.toContain('fail2ban-mine');
+    expect(readFileSync(join(target, 'blockd.toml'), 'utf8')).toContain('# "postfix/pipelining" = 4.5\n');
+    expect((await bench.run('--config', join(target, 'blockd.toml'), 'check')).code).toBe(0);
+  });
+
+  it('with jails that share lines passes the check all the same', async () => {
+    const rule = '^%(__prefix_line)sNOQUEUE: hold: RCPT from \\S+\\[<HOST>\\]: 250 ';
+    const directory = folder({
+      'jail.local': ['a', 'b', 'c']
+        .map(
+          (name, i) =>
+            `[${name}]\nenabled = true\nmaxretry = ${i + 2}\nlogpath = /var/log/mail.log\nfilter = ${name}\n`,
+        )
+        .join(''),
+      ...Object.fromEntries(
+        [
+          ['a', '(?:Odd|Even) one'],
+          ['b', ''],
+          ['c', 'Odd'],
+        ].map(([name, more]) => [
+          `filter.d/${name}.conf`,
+          `[Definition]\n_daemon = postfix/smtpd\nfailregex = ${rule}${more}\n`,
+        ]),
+      ),
+    });
+    const { stdout } = await bench.run('import', 'fail2ban', directory, '--write', target);
+    expect(stdout).toContain('3 rules carried over');
+    expect(await bench.run('--config', join(target, 'blockd.toml'), 'check')).toMatchObject({ code: 0, stderr: '' });
+    expect(await seen(NEWS)).toEqual([expect.stringContaining('fail2ban/a-1 203.0.113.9')]);
   });
 
   it('is read with its modes, parameters, .local files and additions of a jail', async () => {
