@@ -99,6 +99,9 @@ function anchored(regex: string, notes: string[]): string {
       ? `{qid}: reject: ${body}`
       : body;
   if (begun === body && !BEGINNINGS.test(words) && !BEGINNINGS.test(body)) {
+    if (/^\^(?!\.[*+])/.test(regex)) {
+      throw new Refusal('it names no program ("%(__prefix_line)s"): it is for a log that is not syslog\'s');
+    }
     throw new Refusal(
       'it may begin anywhere in a line, where an attacker\'s text may stand as well; write it from the beginning of the message on ("^%(__prefix_line)s…")',
     );

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { convert, objectionTo } from '../../src/fail2ban/pattern.js';
 import { alternativesOf, Refusal, toJavaScript } from '../../src/fail2ban/python.js';
@@ -76,6 +77,7 @@ describe('a failregex as the pattern of a rule', () => {
     ['^%(__prefix_line)s(?P<a>x) (?P=a) <HOST>', /refers back/],
     ['^%(__prefix_line)s<mdre-loud> <HOST>', /<mdre-loud>, which is set nowhere/],
     ['helo=<\\S*> from \\[<HOST>\\]', /anywhere in a line/],
+    ['^ Blocking <HOST>', /names no program/],
   ])('%s is refused with the reason', (regex, reason) => {
     expect(refusal(regex)).toMatch(reason);
   });
@@ -117,4 +119,56 @@ it('lines made from a pattern are matched by it, one for each alternative at lea
       lines.some(({ line }) => line.includes(word)),
       word,
     ).toBe(true);
+});
+
+it('whatever stands in a failregex, it is a pattern that the guard judges, or refused', () => {
+  const parts = [
+    '^',
+    PREFIX_LINE,
+    '<HOST>',
+    '(',
+    ')',
+    '(?i)',
+    '(?P<a>',
+    '[',
+    ']',
+    '[^',
+    '\\S+',
+    '\\',
+    '.*',
+    '{2,}',
+    '|',
+    '$',
+    '(?=',
+    '<F-USER>',
+    '</F-USER>',
+    'reject: ',
+    'RCPT from ',
+    '\\[<HOST>\\]',
+    'postfix/smtpd[1]: ',
+    '\u2028',
+    '<x>',
+    '%(y)s',
+    '\ue001',
+  ];
+  const regex = fc
+    .array(fc.oneof(fc.constantFrom(...parts), fc.string({ maxLength: 3 })), { maxLength: 12 })
+    .map((some) => some.join(''));
+  let taken = 0;
+  fc.assert(
+    fc.property(regex, fc.option(regex), (text, prefregex) => {
+      for (const one of alternativesOf(text)) {
+        try {
+          const made = convert({ regex: one, prefregex, daemon: 'postfix/smtpd' });
+          if (objectionTo(made) !== null) continue;
+          taken++;
+          linesFor(made.pattern, 'postfix/smtpd');
+        } catch (error) {
+          if (!(error instanceof Refusal)) throw error;
+        }
+      }
+    }),
+    { numRuns: 3_000, examples: [['^\ue000a <HOST>', null]] },
+  );
+  expect(taken).toBeGreaterThan(0);
 });
