@@ -55,17 +55,22 @@ const UNITS: readonly (readonly [RegExp, number])[] = [
 ];
 
 /**
- * The threshold that `maxretry` failures within `findtime` reach and one less do not: with a half-life of
- * `maxretry · findtime` the oldest of them have lost less than half a point together.
+ * The threshold that `maxretry` failures within `findtime` reach, wherever in it they lie, and one less do not: with
+ * `halfLifeOf` the earlier ones have lost less than half a point together, (n-1)(1 - 2^(-1/1.5n)) < ln 2 / 1.5.
  */
 export function thresholdOf({ maxRetry }: Measure): number {
   return maxRetry - 0.5;
 }
 
+/** Milliseconds. */
+export function halfLifeOf({ maxRetry, findTimeMs }: Measure): number {
+  return Math.min(LONGEST_MS, 1.5 * maxRetry * findTimeMs);
+}
+
 /** What one failure is worth in a jail with another `maxretry` than the one that the threshold is made for. */
 export function pointsFor(measure: Measure, base: Measure): number {
   const failures = measure.maxRetry === 1 ? 1 : thresholdOf(measure);
-  return Math.min(1_000, Math.ceil((thresholdOf(base) / failures) * 100) / 100);
+  return Math.min(1_000, Math.ceil((thresholdOf(base) / failures) * 1e4) / 1e4);
 }
 
 /** The jail whose numbers become the general ones. */
@@ -141,16 +146,13 @@ function log(jails: readonly Jail[], filters: string | null, remarks: Remark[]):
 function score(jails: readonly Jail[], base: Jail): string[] {
   const measure = measureOf(base);
   const threshold = thresholdOf(measure);
-  const halfLifeMs = Math.min(
-    LONGEST_MS,
-    Math.max(...jails.map(measureOf).map(({ maxRetry, findTimeMs }) => maxRetry * findTimeMs)),
-  );
+  const halfLifeMs = Math.max(...jails.map((jail) => halfLifeOf(measureOf(jail))));
   return [
     '[score]',
     `# Jail ${plain(base.name)}: maxretry = ${measure.maxRetry}, findtime = ${formatDuration(measure.findTimeMs)}. A failure is worth about a point, and points fade instead of`,
-    '# being dropped when findtime is over. At maxretry - 0.5, with a half-life of maxretry times findtime (the longest of all',
-    "# jails), whoever fail2ban banned is banned, and maxretry - 1 failures at once are not enough. blockd's own defaults",
-    '# (5 and "6h") also catch what probes slowly: "blockctl tune" compares them on your logs.',
+    '# being dropped when findtime is over. At maxretry - 0.5, with a half-life of 1.5 times maxretry times findtime (the',
+    "# longest of all jails), whoever fail2ban banned is banned, and maxretry - 1 failures at once are not enough. blockd's",
+    '# own defaults (5 and "6h") also catch what probes slowly: "blockctl tune" compares them on your logs.',
     `threshold = ${threshold}`,
     `half_life = "${written(halfLifeMs)}"`,
   ];

@@ -201,12 +201,12 @@ describe("fail2ban's config", () => {
     expect(parse(text)).toEqual({
       mode: 'dry-run',
       log: { files: ['/var/log/mail.log'], journal: false, filters: join(target, 'filters') },
-      score: { threshold: 2.5, half_life: '3d' },
+      score: { threshold: 2.5, half_life: '108h' },
       ban: { first: '90m', factor: 2, max: '35d' },
       allow: { addresses: ['192.0.2.0/24', '2001:db8::1'], hostnames: ['partner.example.net'] },
       points: { 'postfix/rbl': 2.5 },
     });
-    expect(text).toMatch(/maxretry = 3, findtime = 1 d\. .*\n.*half-life of maxretry times findtime/);
+    expect(text).toMatch(/maxretry = 3, findtime = 1 d\. .*\n.*half-life of 1.5 times maxretry times findtime/);
     expect(stderr).toMatch(/jail\.local, line 3: ignoreip nobody is not carried over/);
     expect(stderr).toMatch(/line 13: logpath \/var\/log\/m\*\.log is not carried over/);
     expect(stderr).toMatch(/line 15: action sendmail-report is not carried over/);
