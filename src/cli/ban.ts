@@ -1,12 +1,10 @@
 /** `blockctl ban`: a person bans an address or network, for a time that ends. */
-import { LONGEST_ORDER_MS } from '../domain/ban.js';
-import { formatDuration, parseDuration } from '../domain/duration.js';
-import { type ExitCode, UsageError } from '../domain/errors.js';
+import { formatDuration } from '../domain/duration.js';
+import type { ExitCode } from '../domain/errors.js';
 import { atDesk, type Context } from './desk.js';
 import { banJson, localTime } from './format.js';
+import { lengthFrom, reasonFrom } from './order.js';
 import { subjectToBan } from './subject.js';
-
-const MAX_REASON = 200;
 
 export async function ban(
   text: string,
@@ -45,26 +43,6 @@ function said(mode: string): string {
   if (mode === 'dry-run') return 'DRY-RUN: recorded, not enforced; would be banned:';
   if (mode === 'shadow') return 'SHADOW: recorded, Postfix only logs whom it would refuse; would be banned:';
   return 'Banned';
-}
-
-function lengthFrom(text: string): number {
-  const ms = parseDuration(text);
-  if (ms === null)
-    throw new UsageError(`--for "${text}" is no duration: write a number and a unit, such as 90s, 15m, 2h or 7d`);
-  if (ms < 1_000) throw new UsageError(`--for ${text} is too short: at least 1s`);
-  if (ms > LONGEST_ORDER_MS) {
-    const most = `${LONGEST_ORDER_MS / 86_400_000}d`;
-    throw new UsageError(`--for ${text} is too long: at most ${most}, since every ban ends`);
-  }
-  return ms;
-}
-
-function reasonFrom(text: string): string {
-  const reason = text.trim();
-  if (reason === '' || reason.length > MAX_REASON || /\p{C}/u.test(reason)) {
-    throw new UsageError(`--reason wants one line of text, at most ${MAX_REASON} characters`);
-  }
-  return reason;
 }
 
 /** How to ban it nevertheless, for those who must. */

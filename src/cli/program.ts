@@ -168,7 +168,49 @@ function buildProgram(version: string, output: Output, finish: (code: ExitCode) 
     'blockctl sweep --map hash:/var/lib/blockd/postfix/client_access',
   ]).action(async () => finish(await (await import('./sync.js')).sweep(context())));
 
-  for (const one of program.commands)
+  const imports = program
+    .command('import')
+    .description('takes bans, lists and the set-up of fail2ban over')
+    .addHelpText('after', IMPORT_EXAMPLES);
+
+  imports
+    .command('fail2ban [directory]')
+    .description("fail2ban's mail jails as rules and a config, on stdout (default: /etc/fail2ban), or its live bans")
+    .option('--write <dir>', 'writes blockd.toml and filters/ there; overwrites nothing')
+    .option('--force', 'overwrites')
+    .option('--bans [sqlite]', 'its live bans instead (default: /var/lib/fail2ban/fail2ban.sqlite3); wants "sqlite3"')
+    .option(
+      '--jail <name>',
+      'only bans of this jail; may be given several times (default: those named after mail)',
+      collect,
+    )
+    .option('--dry-run', 'only shows which bans it would make')
+    .addHelpText('after', IMPORT_EXAMPLES)
+    .action(async (directory, options) =>
+      finish(await (await import('./import-fail2ban.js')).importFail2ban(directory, options, context())),
+    );
+
+  imports
+    .command('list <file>')
+    .description('bans the addresses and networks of a plain list, one a line; - is standard input')
+    .option('--for <duration>', 'how long: 90s, 15m, 2h, 7d (default: ban.first; at most 365d)')
+    .option('--reason <text>', 'for those who ask later')
+    .option('--skip-bad', 'takes the rest where a line is wrong, instead of nothing')
+    .option('--dry-run', 'only shows which bans it would make')
+    .addHelpText('after', IMPORT_EXAMPLES)
+    .action(async (file, options) =>
+      finish(await (await import('./import-list.js')).importList(file, options, context())),
+    );
+
+  command('export', 'prints the active bans for other programs', [
+    'blockctl export                          (one a line)',
+    'blockctl export --format nft | nft -f -   (sets with timeouts for nftables)',
+    'blockctl export --format cidr > /etc/postfix/banned.cidr',
+  ])
+    .option('--format <format>', 'plain, json, nft (an nftables script) or cidr (a Postfix table)')
+    .action(async (options) => finish(await (await import('./export.js')).exportBans(options, context())));
+
+  for (const one of [...program.commands, ...imports.commands])
     one.exitOverride().showHelpAfterError(`(blockctl ${one.name()} --help shows examples)`);
   return program;
 }
@@ -183,6 +225,14 @@ Examples:
 
 Exit codes: 0 done, 1 the answer is no, 2 usage or config error,
             3 store or Postfix unavailable.`;
+
+const IMPORT_EXAMPLES = `
+Examples:
+  blockctl import fail2ban                           (shows rules and config, and what can't be carried over)
+  blockctl import fail2ban --write ./from-fail2ban
+  blockctl import fail2ban --bans --dry-run
+  blockctl import list blocklist.txt --for 7d --reason "shared list"
+  curl -s https://lists.example.org/drop.txt | blockctl import list - --dry-run`;
 
 const REPORT_NOTES = `
 Without a log it tells what the daemon of this host has counted from live events, by the hour, in any mode: rejects by

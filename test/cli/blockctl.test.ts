@@ -40,6 +40,8 @@ describe('blockctl', () => {
       'tune',
       'sync',
       'sweep',
+      'import',
+      'export',
     ]);
     for (const command of commands) {
       const help = await bench.run(String(command), '--help');

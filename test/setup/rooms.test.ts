@@ -16,9 +16,10 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   store: ['policy', 'config', 'domain'],
   postfix: ['config', 'domain'],
   report: ['source', 'filter', 'policy', 'store', 'config', 'domain'],
+  fail2ban: ['filter', 'config', 'domain'],
   demo: ['domain'],
   daemon: ['report', 'source', 'filter', 'policy', 'store', 'postfix', 'config', 'domain'],
-  cli: ['report', 'source', 'filter', 'policy', 'store', 'postfix', 'config', 'domain'],
+  cli: ['fail2ban', 'report', 'source', 'filter', 'policy', 'store', 'postfix', 'config', 'domain'],
 };
 const ROOMS = Object.keys(MAY_IMPORT);
 const WAYS: Record<string, (path: string) => string> = {
