@@ -28,6 +28,9 @@ interface Flags {
 const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string })
   .version;
 
+const LONG_END_MS = 8_000;
+const LEAVE_MS = 2_000;
+
 const collect = (value: string, before: string[] = []): string[] => [...before, value];
 
 const program = new Command('blockd')
@@ -108,8 +111,15 @@ async function main(flags: Flags): Promise<void> {
       onReloaded: (next) => observation.reload(next.config, scene),
     });
     const scene = { version, store, vitals: () => daemon.vitals, once };
-    process.on('SIGTERM', () => daemon.stop('SIGTERM'));
-    process.on('SIGINT', () => daemon.stop('SIGINT'));
+    const end = (signal: string) => {
+      daemon.stop(signal);
+      setTimeout(() => {
+        const kept = [...new Set(process.getActiveResourcesInfo())].join(', ');
+        logger.warn({ event: 'still-ending' }, `not ended ${LONG_END_MS / 1_000} s after ${signal}; at work: ${kept}`);
+      }, LONG_END_MS).unref();
+    };
+    process.on('SIGTERM', () => end('SIGTERM'));
+    process.on('SIGINT', () => end('SIGINT'));
     process.on('SIGHUP', () => void daemon.reload());
     await observation.open(scene);
     await daemon.run();
@@ -118,6 +128,8 @@ async function main(flags: Flags): Promise<void> {
     await store.close();
     if (folder !== null) (await import('./store/lmdb-mend.js')).noteClosed(folder);
     await lock?.release();
+    // All is done and stored: no connection that is still winding down keeps the process for long.
+    setTimeout(() => process.exit(), LEAVE_MS).unref();
   }
 }
 

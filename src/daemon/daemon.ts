@@ -548,7 +548,10 @@ export class Daemon {
   async #schedule(expression: string, work: () => void | Promise<void>): Promise<ScheduledTask | null> {
     if (this.#options.once) return null;
     const { schedule } = await import('node-cron');
-    return schedule(expression, work, { noOverlap: true });
+    const task = schedule(expression, work, { noOverlap: true });
+    // `stop` does nothing while its work runs (node-cron 4.6): it must not keep a daemon that ends.
+    task.unref();
+    return task;
   }
 
   async #prune(): Promise<void> {

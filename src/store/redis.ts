@@ -28,6 +28,7 @@ const CONNECT_MS = 4_000;
 /** A connection that owes an answer for longer is dead, or its Redis is. */
 const ANSWER_MS = 2_000;
 const RECONNECT_WAIT_MS = 1_500;
+const LEAVE_MS = 1_000;
 const MAX_CONFLICTS = 100;
 const MAX_REWRITES = 20;
 /** Successors of a rewrite that was never finished go away after this long. */
@@ -199,7 +200,8 @@ export class RedisStore implements Store {
       stopped = true;
       client.disconnect();
       this.#watchers.delete(stop);
-      await loop;
+      // Whatever its connection is at just now: who ends does not wait for it for long.
+      await Promise.race([loop, sleep(LEAVE_MS, undefined, { ref: false })]);
     };
     this.#watchers.add(stop);
     return stop;
