@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { makeManual } from './manual.mjs';
 import { bundle } from './package/bundle.mjs';
 import { buildDeb } from './package/deb.mjs';
 import { nativeLmdb } from './package/native-lmdb.mjs';
@@ -22,11 +23,13 @@ try {
   mkdirSync(folder, { recursive: true });
   const programs = join(work, 'programs');
   const licences = await bundle({ root: ROOT, into: programs });
+  const manual = join(work, 'manual');
+  await makeManual(manual);
   for (const arch of values.arch ?? ARCHITECTURES) {
     const native = nativeLmdb({ root: ROOT, arch, work });
     if (native === null) continue;
     const deb = join(folder, `blockd_${version}_${arch}.deb`);
-    buildDeb({ root: ROOT, programs, native, licences, version, arch, builtAt, stage: join(work, arch), deb });
+    buildDeb({ root: ROOT, programs, manual, native, licences, version, arch, builtAt, stage: join(work, arch), deb });
     process.stdout.write(`${deb}\n`);
   }
 } finally {

@@ -2,12 +2,13 @@
 /** The daemon's program: arguments in, exit code out. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Command, CommanderError } from 'commander';
+import { CommanderError } from 'commander';
 import { loadConfig, type Overrides } from './config/load.js';
 import { Daemon } from './daemon/daemon.js';
 import { createLogger, type Logger } from './daemon/log.js';
 import { Observation } from './daemon/observation.js';
 import { makePlan } from './daemon/plan.js';
+import { blockdProgram } from './daemon/program.js';
 import { watchedStore } from './daemon/watched-store.js';
 import { BlockdError, UnavailableError, UsageError } from './domain/errors.js';
 import { acquireLock, type Lock } from './domain/lock.js';
@@ -31,39 +32,7 @@ const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.
 const LONG_END_MS = 8_000;
 const LEAVE_MS = 2_000;
 
-const collect = (value: string, before: string[] = []): string[] => [...before, value];
-
-const program = new Command('blockd')
-  .description(
-    'Follows the mail log, scores what Postfix rejects, and bans in an access map; every ban ends by itself.',
-  )
-  .version(version)
-  .option('--config <FILE>', 'the config (default: /etc/blockd/blockd.toml; without a file, the defaults)')
-  .option('--log <FILE>', 'mail log to follow; may be given several times', collect)
-  .option('--store <URL>', 'lmdb:/DIR, redis://HOST:PORT, rediss://…, unix:/SOCKET')
-  .option('--map <TYPE:PATH>', 'access map to publish, such as hash:/var/lib/blockd/postfix/client_access')
-  .option('--mode <MODE>', 'dry-run (default: nobody is refused), shadow (Postfix only logs) or enforce')
-  .option('--filters <DIR>', 'your own rules, over the packaged ones (default: /etc/blockd/filters)')
-  .option('--once', 'read to the end of the log, publish the map, exit')
-  .option('--from-start', 'read a log never seen before from its beginning (default: from its end)')
-  .option('--set <KEY=VALUE>', 'any config key, such as score.threshold=3; may be given several times', collect)
-  .addHelpText(
-    'after',
-    `
-Examples:
-  blockd                                             as /etc/blockd/blockd.toml says; dry-run by default
-  blockd --log /var/log/mail.log --mode enforce \\
-         --map hash:/var/lib/blockd/postfix/client_access
-  blockd --once --from-start --log old.log --store lmdb:/tmp/trial
-                                                     what would have been banned; look with
-                                                     blockctl --store lmdb:/tmp/trial list --all
-
-Signals: SIGHUP reads config and rules again, SIGTERM and SIGINT end in good order.
-Exit codes: 0 done, 2 usage or config error, 3 store or Postfix unavailable.`,
-  )
-  .allowExcessArguments()
-  .showHelpAfterError('(blockd --help shows all options)')
-  .exitOverride();
+const program = blockdProgram(version);
 
 try {
   program.parse();

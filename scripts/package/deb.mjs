@@ -24,7 +24,7 @@ const DOC = 'usr/share/doc/blockd';
 /** Commands, by the folder they belong to. */
 const COMMANDS = { blockctl: 'usr/bin', blockd: 'usr/sbin' };
 
-export function buildDeb({ root, programs, native, licences, version, arch, builtAt, stage, deb }) {
+export function buildDeb({ root, programs, manual, native, licences, version, arch, builtAt, stage, deb }) {
   const at = (...names) => join(stage, ...names);
   const put = (target, content, mode = 0o644) => {
     mkdirSync(dirname(at(target)), { recursive: true });
@@ -58,8 +58,8 @@ export function buildDeb({ root, programs, native, licences, version, arch, buil
   for (const name of ['README.md', 'SECURITY.md']) copy(join(root, name), join(DOC, name));
   put(join(DOC, 'changelog.gz'), packed(readFileSync(join(root, 'CHANGELOG.md'))));
   put(join(DOC, 'copyright'), copyright(readFileSync(join(root, 'LICENSE'), 'utf8'), licences));
-  putManuals(root, put);
-  putCompletions(root, copy);
+  putManuals(manual, put);
+  putCompletions(manual, copy);
 
   const size = Math.ceil(filesUnder(stage).reduce((sum, file) => sum + statSync(file).size, 0) / 1_024);
   const sums = filesUnder(stage).map((file) => `${md5(file)}  ${relative(stage, file)}\n`);
@@ -86,16 +86,16 @@ export function buildDeb({ root, programs, native, licences, version, arch, buil
   if (built.status !== 0) throw new Error(`dpkg-deb failed for ${deb}; what it says stands above`);
 }
 
-/** Manual pages, where the build has any: man/NAME.SECTION. */
-function putManuals(root, put) {
-  for (const file of filesUnder(join(root, 'man')).filter((name) => /\.[1-8]$/.test(name))) {
+/** Manual pages: man/NAME.SECTION. */
+function putManuals(manual, put) {
+  for (const file of filesUnder(join(manual, 'man')).filter((name) => /\.[1-8]$/.test(name))) {
     put(join('usr/share/man', `man${file.at(-1)}`, `${basename(file)}.gz`), packed(readFileSync(file)));
   }
 }
 
-/** Completions, where the build has any: completions/NAME.bash, completions/_NAME for zsh, completions/NAME.fish. */
-function putCompletions(root, copy) {
-  for (const file of filesUnder(join(root, 'completions'))) {
+/** Completions: completions/NAME.bash, completions/_NAME for zsh, completions/NAME.fish. */
+function putCompletions(manual, copy) {
+  for (const file of filesUnder(join(manual, 'completions'))) {
     const name = basename(file);
     if (name.endsWith('.bash')) copy(file, join('usr/share/bash-completion/completions', name.slice(0, -5)));
     else if (name.endsWith('.fish')) copy(file, join('usr/share/fish/vendor_completions.d', name));

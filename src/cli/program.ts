@@ -24,8 +24,8 @@ export async function runCommand(args: readonly string[], version: string, outpu
   }
 }
 
-/** `finish` takes the exit code of the command that ran. */
-function buildProgram(version: string, output: Output, finish: (code: ExitCode) => void): Command {
+/** `finish` takes the exit code of the command that ran. What the manual and the completions know comes from here too. */
+export function buildProgram(version: string, output: Output, finish: (code: ExitCode) => void): Command {
   const program = new Command('blockctl')
     .description('Looks into blockd and gives it orders: who is banned, why, and for how long.')
     .version(version)
@@ -209,6 +209,18 @@ function buildProgram(version: string, output: Output, finish: (code: ExitCode) 
   ])
     .option('--format <format>', 'plain, json, nft (an nftables script) or cidr (a Postfix table)')
     .action(async (options) => finish(await (await import('./export.js')).exportBans(options, context())));
+
+  command('completion <shell>', 'prints the completion for bash, zsh or fish', [
+    'blockctl completion bash > /etc/bash_completion.d/blockctl',
+    'blockctl completion zsh > /usr/local/share/zsh/site-functions/_blockctl',
+    'blockctl completion fish > ~/.config/fish/completions/blockctl.fish',
+  ]).action(async (shell) => finish(await (await import('./completion.js')).completion(shell, output)));
+
+  // What those scripts ask at each Tab: the words behind "blockctl", the last one as far as it is typed.
+  program
+    .command('complete [words...]', { hidden: true })
+    .allowUnknownOption()
+    .action(async (words) => finish(await (await import('./completion.js')).complete(program, words, context())));
 
   for (const one of [...program.commands, ...imports.commands])
     one.exitOverride().showHelpAfterError(`(blockctl ${one.name()} --help shows examples)`);

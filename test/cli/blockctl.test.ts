@@ -42,6 +42,7 @@ describe('blockctl', () => {
       'sweep',
       'import',
       'export',
+      'completion',
     ]);
     for (const command of commands) {
       const help = await bench.run(String(command), '--help');

@@ -39,6 +39,17 @@ describe('the Debian package', () => {
     expect(other).toBe(one);
   });
 
+  test('its manual pages and completions are where Debian looks for them', () => {
+    for (const page of ['man8/blockd.8', 'man8/blockctl.8', 'man5/blockd.toml.5', 'man5/blockd-filters.5'])
+      expect(existsSync(join(unpacked, 'usr/share/man', `${page}.gz`)), page).toBe(true);
+    for (const file of [
+      'bash-completion/completions/blockctl',
+      'zsh/vendor-completions/_blockctl',
+      'fish/vendor_completions.d/blockctl.fish',
+    ])
+      expect(existsSync(join(unpacked, 'usr/share', file)), file).toBe(true);
+  });
+
   test('every file that a program names by its own address is beside it', () => {
     const named = readdirSync(programs)
       .filter((name) => /\.c?js$/.test(name))
