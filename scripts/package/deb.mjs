@@ -55,7 +55,7 @@ export function buildDeb({ root, programs, manual, native, licences, version, ar
   copy(join(DEBIAN, 'sysusers'), 'usr/lib/sysusers.d/blockd.conf');
   copy(join(DEBIAN, 'tmpfiles'), 'usr/lib/tmpfiles.d/blockd.conf');
 
-  for (const name of ['README.md', 'SECURITY.md']) copy(join(root, name), join(DOC, name));
+  for (const name of ['README.md', 'README.ja.md', 'SECURITY.md']) copy(join(root, name), join(DOC, name));
   put(join(DOC, 'changelog.gz'), packed(readFileSync(join(root, 'CHANGELOG.md'))));
   put(join(DOC, 'copyright'), copyright(readFileSync(join(root, 'LICENSE'), 'utf8'), licences));
   putManuals(manual, put);
