@@ -28,6 +28,8 @@ const SERVERS = [
   ['/usr/lib/postfix/postfix-cdb.so', 'postfix-cdb'],
   ['/usr/bin/redis-server', 'redis-server'],
   ['/usr/bin/openssl', 'openssl'],
+  ['/usr/sbin/nft', 'nftables'],
+  ['/usr/sbin/ip', 'iproute2'],
   ['/usr/bin/mount', 'mount'],
   ['/usr/lib/systemd/systemd-journal-remote', 'systemd-journal-remote'],
   ['/usr/bin/flock', 'util-linux'],

@@ -198,6 +198,12 @@ export const configSchema = section({
     max_entries: number({ fallback: 100_000, atLeast: 1, atMost: 10_000_000, whole: true }),
     config_directory: optionalText(PATH),
   }),
+  frontline: section({
+    nftables: flag(false),
+    nft: text('nft'),
+    table: text('blockd', matching(/^[A-Za-z][A-Za-z0-9_]{0,30}$/, 'wants a letter, then letters, digits or _')),
+    drop: flag(false),
+  }),
   handover: section({
     enabled: flag(true),
     every: text('17 * * * *'),

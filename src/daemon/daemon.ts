@@ -23,6 +23,7 @@ import { Counting } from './counting.js';
 import { Digest } from './digest.js';
 import { Handover } from './handover.js';
 import { History } from './history.js';
+import { KernelSets } from './kernel-sets.js';
 import type { Logger } from './log.js';
 import { LoopDelay } from './loop-delay.js';
 import { namesFrom } from './names.js';
@@ -80,6 +81,8 @@ export class Daemon {
   #handover: ScheduledTask | null = null;
   #digest: Promise<void> = Promise.resolve();
   #publisher: Publisher | null = null;
+  #kernelSets: KernelSets | null = null;
+  #allowed = new Allowlist({ addresses: [], hostnames: [] });
   /** Until the map is compared with the store. */
   #opening: Promise<void> = Promise.resolve();
   readonly #salvage: Salvage;
@@ -132,6 +135,7 @@ export class Daemon {
       this.#loopDelay.stop();
       await this.#digesting?.stop();
       await this.#handover?.stop();
+      await this.#kernelSets?.stop();
       await this.#digest;
       await stopWatching();
     }
@@ -283,7 +287,32 @@ export class Daemon {
         );
       }
     }
-    if ((outcome.changes ?? []).length > 0) this.#publisher?.request();
+    if ((outcome.changes ?? []).length > 0) this.#follow();
+  }
+
+  /** What refuses follows the store. */
+  #follow(): void {
+    this.#publisher?.request();
+    this.#kernelSets?.request();
+  }
+
+  async #openKernelSets(): Promise<void> {
+    await this.#kernelSets?.stop();
+    this.#kernelSets = null;
+    const { mode, frontline } = this.#plan.config;
+    if (mode !== 'enforce' || !frontline.nftables || this.#options.once) return;
+    const { nft, table, drop } = frontline;
+    const book = new BanBook(this.#store);
+    this.#kernelSets = new KernelSets({
+      picture: () => this.#pictureFrom(book),
+      soonestEnd: () => this.#salvage.soonestEnd(book.soonestEnd),
+      logger: this.#logger,
+      nft,
+      table,
+      drop,
+      isAllowed: (subject) => this.#allowed.why(subject, null) !== null,
+    });
+    this.#kernelSets.request(0);
   }
 
   async #usePlan(plan: Plan): Promise<void> {
@@ -297,6 +326,7 @@ export class Daemon {
     await this.#opening;
     await this.#publisher?.stop();
     this.#publisher = null;
+    await this.#openKernelSets();
     if (plan.map === null) return;
     if (plan.config.mode === 'dry-run') {
       await this.#emptyMap();
@@ -357,7 +387,7 @@ export class Daemon {
   async #allowlist(): Promise<Allowlist> {
     const { allow } = this.#plan.config;
     this.#people = await this.#store.allowed();
-    return new Allowlist(
+    this.#allowed = new Allowlist(
       allowRules({
         own: ownAddresses(),
         mynetworks: allow.mynetworks ? await this.#mynetworks() : [],
@@ -366,6 +396,7 @@ export class Daemon {
         people: this.#people.map(({ entry }) => entry),
       }),
     );
+    return this.#allowed;
   }
 
   async #mynetworks(): Promise<string[]> {
@@ -396,7 +427,7 @@ export class Daemon {
       this.#policy = new Policy(this.#policy.settings, await this.#allowlist());
       this.#counting?.use(this.#plan.filter, this.#policy);
     }
-    this.#publisher?.request();
+    this.#follow();
   }
 
   /** The feed broke off: too much happened while we were away, or the store was emptied or put back. */
