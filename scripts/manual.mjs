@@ -62,7 +62,7 @@ function commandOf(command, before) {
     `.SS ${escaped([name, ...args].join(' '))}`,
     sentence(command.description()),
     ...optionsOf(command),
-    ...(examples === '' ? [] : literal(examples)),
+    ...helpText(examples),
   ];
 }
 
@@ -72,6 +72,24 @@ function helpTextOf(command) {
   const context = { error: false, command, write: (more) => (text += more) };
   command.emit('afterHelp', context);
   return text.trim();
+}
+
+/** Examples as they are, notes as running text. */
+function helpText(text) {
+  if (text === '') return [];
+  return text
+    .split(/\n\n+/)
+    .flatMap((part) =>
+      part.startsWith('Examples:') ? literal(narrow(part)) : ['.PP', ...part.split('\n').map(escaped)],
+    );
+}
+
+/** A remark that would not fit beside its example in 80 columns stands below it. */
+function narrow(examples) {
+  return examples
+    .split('\n')
+    .map((line) => (line.length <= 72 ? line : line.replace(/^(\s*\S.*?)\s{3,}(\(.*\))$/, '$1\n      $2')))
+    .join('\n');
 }
 
 function optionsOf(command) {
@@ -86,36 +104,50 @@ function configPage() {
 }
 
 function keys() {
-  const lines = readFileSync(join(ROOT, 'systemd/blockd.toml'), 'utf8').split('\n');
   const out = ['.SH KEYS'];
   let said = [];
-  const isKey = (line) => /^(?:# )?[a-z_"][\w"/-]* = /.test(line);
-  const tell = (heads) => {
-    for (const head of heads) out.push('.TP', `.B ${escaped(head)}`);
-    if (heads.length > 1) out.splice(-2, 0);
-    out.push(...paragraphs(said));
-    said = [];
-  };
-  for (const [at, line] of lines.entries()) {
+  /** The key above, when nothing but its own lines stand between. */
+  let above = null;
+  // The file's own introduction ends at its first blank line.
+  const lines = readFileSync(join(ROOT, 'systemd/blockd.toml'), 'utf8').split('\n');
+  for (const line of lines.slice(lines.indexOf('') + 1)) {
+    const key = /^(# )?([a-z_]\w*|"[a-z/-]+") = /.exec(line);
     if (/^\[\w+\]$/.test(line)) {
       out.push(`.SS ${line}`, ...paragraphs(said));
       said = [];
-    } else if (isKey(line)) tell([line.replace(/^# /, '')]);
-    else if (line.startsWith('#')) said.push(line.slice(2));
-    else if (line === '' && at < 8) said = [];
+      above = null;
+    } else if (key !== null) {
+      const [, isExample, name] = key;
+      const head = escaped(line.replace(/^# /, ''));
+      if (above?.name === name) out.push('.IP', `For example: ${head}`);
+      else if (said.length === 0 && above !== null) out.splice(above.at, 0, '.TQ', `.B ${head}`);
+      else {
+        out.push('.TP', `.B ${head}`);
+        above = { name, at: out.length };
+        out.push(...paragraphs(said));
+        if (isExample)
+          out.push(...(said.length === 0 ? [] : ['.IP']), 'Not set by default; what stands here is an example.');
+      }
+      said = [];
+    } else if (line.startsWith('#')) said.push(line.slice(2));
   }
   return out;
 }
 
-/** Comment lines as running text; those that are laid out, as they are. */
+/** Comment lines as running text: `TERM  text` as a list, and as they are those that are indented below a colon. */
 function paragraphs(lines) {
   const out = [];
-  for (const line of lines) {
-    if (line.trim() === '') out.push('.IP');
-    else if (/^\s{2,}/.test(line)) out.push(escaped(line.trim()));
-    else if (/^\S+\s{2,}\S/.test(line)) out.push('.br', escaped(line.replace(/\s{2,}/, '  ')));
-    else out.push(escaped(line));
+  let shown = false;
+  for (const [at, line] of lines.entries()) {
+    const begins = /^\s{2,}/.test(line) && (shown || /^(?!\s|\S+\s{2}).*:$/.test(lines[at - 1] ?? ''));
+    // Further left, since a restriction with its table needs the room.
+    if (begins !== shown) out.push(...(begins ? ['.in -7n', '.nf'] : ['.fi', '.in']));
+    shown = begins;
+    if (shown) out.push(escaped(line));
+    else if (/^\S+\s{2,}\S/.test(line)) out.push('.br', escaped(line.replace(/\s{2,}/, ' ')));
+    else out.push(escaped(line.trim()));
   }
+  if (shown) out.push('.fi', '.in');
   return out;
 }
 
@@ -151,9 +183,9 @@ function literal(text) {
 }
 
 function sentence(text) {
-  // Not what is to be written as it stands, such as "lmdb:/DIR" or "dry-run".
-  const begun = /^[a-z]+[ ,]/.test(text) ? `${text.charAt(0).toUpperCase()}${text.slice(1)}` : text;
-  return escaped(`${begun}${/[.)]$/.test(begun) ? '' : '.'}`);
+  // Not what is to be written as it stands, such as "lmdb:/DIR", "dry-run" or "plain, json".
+  const begun = /^[a-z]+(?: |$)/.test(text) ? `${text.charAt(0).toUpperCase()}${text.slice(1)}` : text;
+  return escaped(`${begun}${/\.$/.test(begun) ? '' : '.'}`);
 }
 
 /** groff_man_style(7): nothing that groff takes for a request, an escape, or typographic punctuation. */

@@ -1,11 +1,12 @@
 /** Completion in the shell. The scripts ask the program itself, so that they know what it knows. */
+import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command, Option } from 'commander';
 import { knownKeys } from '../config/load.js';
 import { configSchema, MODES } from '../config/schema.js';
 import { type ExitCode, UsageError } from '../domain/errors.js';
-import { atDesk, type Context, type Desk } from './desk.js';
-import type { Output } from './output.js';
+import { atDesk, type Context, type Desk, type Globals } from './desk.js';
+import { Output } from './output.js';
 
 /** Who presses Tab waits no longer for a store. */
 const PATIENCE_MS = 1_500;
@@ -24,7 +25,7 @@ _blockctl() {
         return
     fi
     COMPREPLY=("\${answer[@]:1}")
-    [[ \${#COMPREPLY[@]} -eq 1 && \${COMPREPLY[0]} == *= ]] && compopt -o nospace
+    [[ \${#COMPREPLY[@]} -eq 1 && \${COMPREPLY[0]} == *[=.] ]] && compopt -o nospace
     # What stands before the last colon or equals sign is another word to bash.
     kept="\${current%"\${current##*[:=]}"}"
     COMPREPLY=("\${COMPREPLY[@]#"$kept"}")
@@ -37,6 +38,7 @@ _blockctl() {
     local -a answer
     answer=("\${(@f)$(\${words[1]} complete -- "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
     if [[ \${answer[1]} == files ]]; then
+        [[ \${words[CURRENT]} == --*=* ]] && compset -P 1 '*='
         _files
     else
         shift answer
@@ -74,10 +76,16 @@ export function completionScript(shell: string): string {
 /** First a line `files` or `words`, then a candidate a line. Silent where there is nothing to say. */
 export async function complete(program: Command, words: readonly string[], context: Context): Promise<ExitCode> {
   const { output } = context;
-  const wanted = wish(program, words);
+  const { wanted, globals } = wish(program, words);
   if (wanted === 'files') await output.line('files');
   else {
-    const all = typeof wanted === 'string' ? await living(wanted, context) : wanted;
+    const named = new Set(words.slice(0, -1));
+    const all =
+      typeof wanted === 'string'
+        ? (await living(wanted, { output: SILENT, globals: { ...context.globals, ...globals } })).filter(
+            (one) => HARMLESS.test(one) && !named.has(one),
+          )
+        : wanted;
     const begun = words.at(-1) ?? '';
     await output.line('words');
     for (const one of [...new Set(all)].sort()) if (one.startsWith(begun)) await output.line(one);
@@ -85,20 +93,48 @@ export async function complete(program: Command, words: readonly string[], conte
   return 0;
 }
 
+/** The shell puts it on a command line as it is: nothing from a store may mean more to it than a word. */
+const HARMLESS = /^[\w.:/-]+$/;
+
+const SILENT = new Output(new PassThrough().resume(), new PassThrough().resume());
+
 type Live = 'bans' | 'allowed';
 
-/** What may stand where the last word is. */
-function wish(program: Command, words: readonly string[]): 'files' | Live | readonly string[] {
+/** What may stand where the last word is, and what the words before it say of the store to ask. */
+function wish(program: Command, words: readonly string[]): { readonly wanted: Wish; readonly globals: Globals } {
+  let globals: Globals = {};
+  const note = (option: string, value: string) => {
+    if (option === '--config') globals = { ...globals, config: value };
+    else if (option === '--store') globals = { ...globals, store: value };
+    else if (option === '--set') globals = { ...globals, set: [...(globals.set ?? []), value] };
+  };
+  const wanted = wishBehind(program, words, note);
+  return { wanted, globals };
+}
+
+type Wish = 'files' | Live | readonly string[];
+
+function wishBehind(program: Command, words: readonly string[], note: (option: string, value: string) => void): Wish {
   const before = words.slice(0, -1);
   let command = program;
   let option: Option | undefined;
   for (const word of before) {
-    if (option !== undefined) option = undefined;
+    const joined = /^(--[\w-]+)=(.*)$/s.exec(word);
+    if (option !== undefined) {
+      note(option.long ?? '', word);
+      option = undefined;
+    } else if (joined !== null) note(joined[1] ?? '', joined[2] ?? '');
     else if (word.startsWith('-'))
       option = optionsOf(program, command).find((one) => [one.short, one.long].includes(word) && one.required);
     else command = visible(command).find((one) => one.name() === word) ?? command;
   }
-  if (option !== undefined) return valuesOf(option);
+  if (option !== undefined) return valuesOf(option, command);
+  const begun = /^(--[\w-]+)=/.exec(words.at(-1) ?? '')?.[1];
+  const joined = optionsOf(program, command).find(({ long }) => begun !== undefined && long === begun);
+  if (joined !== undefined) {
+    const values = valuesOf(joined, command);
+    return values === 'files' ? values : values.map((value) => `${begun}=${value}`);
+  }
   if ((words.at(-1) ?? '').startsWith('-')) return optionsOf(program, command).flatMap((one) => one.long ?? []);
   const below = visible(command);
   if (below.length > 0 && command.registeredArguments.length === 0) return below.map((one) => one.name());
@@ -113,10 +149,16 @@ function optionsOf(program: Command, command: Command): readonly Option[] {
   return command === program ? program.options : [...command.options, ...program.options];
 }
 
-function valuesOf({ long, optional }: Option): 'files' | readonly string[] {
+function valuesOf({ long, optional }: Option, command: Command): 'files' | readonly string[] {
   if (optional) return 'files';
-  if (long === '--set') return knownKeys(configSchema, []).map((key) => `${key}=`);
-  if (long === '--mode') return MODES;
+  if (long === '--set') {
+    const isSection = (key: string) => configSchema.keys?.[key]?.keys !== undefined;
+    return knownKeys(configSchema, []).flatMap((key) =>
+      isSection(key) ? [] : key === 'points' ? ['points.'] : `${key}=`,
+    );
+  }
+  // "setup" does not begin with enforcing.
+  if (long === '--mode') return MODES.filter((mode) => mode !== 'enforce' || command.name() !== 'setup');
   if (long === '--format') return ['plain', 'json', 'nft', 'cidr'];
   return ['--config', '--html', '--write'].includes(long ?? '') ? 'files' : [];
 }
@@ -125,6 +167,7 @@ function argumentsOf(command: Command): 'files' | Live | readonly string[] {
   switch (command.name()) {
     case 'unban':
     case 'explain':
+    case 'allow':
       return 'bans';
     case 'disallow':
       return 'allowed';

@@ -60,12 +60,16 @@ export class Filter {
       );
     }
     const programs = new Map<string, Program>();
+    const named = [...new Set(rules.flatMap(({ program }) => program))];
     const suspects = rules.every(({ packaged }) => packaged) ? null : new Suspects(options.onSlow);
     for (const rule of rules) {
       const watch = rule.packaged ? null : (suspects?.watch(rule) ?? null);
       const weighed = weigh(rule, points[rule.name]);
       const pattern = parseRulePattern(rule.pattern, options.reply ?? DEFAULT_REPLY);
-      for (const name of rule.program) {
+      // A rule for one service of many stands beside those for all services of its program, and hides none of them.
+      for (const name of named.filter(
+        (one) => rule.program.includes(one) || rule.program.includes(canonicalTag(one)),
+      )) {
         const program = programs.get(name) ?? new Program();
         program.add(pattern, weighed, watch);
         programs.set(name, program);

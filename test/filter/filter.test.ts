@@ -454,3 +454,32 @@ describe('our own refusals', () => {
     expect(odd.match(refusal('Blocked for no until 2026-05-11T04:00Z'), clock())?.kind).toBe('offense');
   });
 });
+
+describe("a rule of the admin's own for one service", () => {
+  const own = parseRules(
+    `[[rule]]
+name = "local/probe"
+kind = "offense"
+points = 2
+program = "postfix/submission/smtpd"
+description = "Nobody decent writes to our old web user."
+pattern = 'NOQUEUE: reject: RCPT from {client}: 550 5\\.1\\.1 <wordpress@lab\\.example>: '
+`,
+    'local.toml',
+  );
+  const extended = Filter.compile([...own, ...rules]);
+  const said = (service: string, message: string) =>
+    extended.match(`Nov 25 01:12:15 mx ${service}[27409]: ${message}`, clock())?.rule ?? null;
+  const probe = UNKNOWN_USER.replace('<a@lab.example>', '<wordpress@lab.example>');
+
+  test('is tried there, and hides none of the packaged ones', () => {
+    expect(said('postfix/submission/smtpd', probe)).toBe('local/probe');
+    expect(said('postfix/smtpd', probe)).toBe('postfix/user-unknown');
+    for (const service of ['postfix/submission/smtpd', 'postfix/smtpd']) {
+      expect(said(service, UNKNOWN_USER)).toBe('postfix/user-unknown');
+      expect(said(service, '4FDC61C4FF: client=unknown[198.51.100.3], sasl_method=PLAIN, sasl_username=u')).toBe(
+        'postfix/login',
+      );
+    }
+  });
+});

@@ -1,6 +1,6 @@
 /** The manual says all that the programs and the config know, and groff takes it without a warning. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +11,8 @@ import { buildProgram } from '../../src/cli/program.js';
 import { knownKeys } from '../../src/config/load.js';
 import { configSchema } from '../../src/config/schema.js';
 import { blockdProgram } from '../../src/daemon/program.js';
+import { loadRules, packagedFilters } from '../../src/filter/load.js';
+import { runSamples } from '../../src/filter/samples.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'blockd-manual-'));
@@ -75,13 +77,38 @@ it('is taken by groff without a warning, and fits a terminal of 80 columns', () 
       return;
     }
     expect(stderr, name).toBe('');
-    const widest = Math.max(
-      ...stdout
-        .replace(/.\x08/g, '')
-        .split('\n')
-        .map((line) => line.length),
-    );
-    // What is shown as it is, such as a log line, is not wrapped.
-    expect(widest, name).toBeLessThan(180);
+    const wide = stdout
+      .replace(/.\x08/g, '')
+      .split('\n')
+      .filter((line) => line.length > 80);
+    // A command line is one word to whoever copies it, and is not wrapped.
+    expect(
+      wide.filter((line) => !/\bblockctl \w/.test(line)),
+      name,
+    ).toEqual([]);
+    // No mark of the page's source is left for the reader.
+    expect(stdout, name).not.toMatch(/\\-|\\\(|\bundefined\b/);
   }
+});
+
+it('tells a default from an example', () => {
+  const text = page('blockd.toml.5');
+  const said = (key: string) => text.split(`.B ${key} = `)[1]?.split('\n.TP')[0];
+  expect(said('listen')).toContain('Not set by default');
+  expect(said('threshold')).not.toContain('Not set by default');
+  expect(said('addresses')).toMatch(/For example: addresses = \["192/);
+});
+
+it('shows a rule that is right: its samples match, and no other rule suffers', () => {
+  const shownRule = readFileSync(join(ROOT, 'scripts/manual/blockd-filters.5.txt'), 'utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('    '))
+    .map((line) => line.slice(4))
+    .join('\n');
+  const own = join(folder, 'filters');
+  mkdirSync(own);
+  writeFileSync(join(own, 'mysite.toml'), shownRule);
+  const rules = loadRules(packagedFilters(), own, 'own');
+  expect(rules.map(({ name }) => name)).toContain('mysite/policy-refused');
+  expect(runSamples(rules)).toEqual([]);
 });
