@@ -3,6 +3,7 @@
  * not read a hundred thousand.
  */
 import type { Ban } from '../domain/ban.js';
+import { eachInTurns } from '../domain/turns.js';
 import type { MapEntry, Picture } from '../postfix/access-map.js';
 import type { Store } from '../store/store.js';
 import { Ends } from './ends.js';
@@ -63,7 +64,7 @@ export class BanBook {
     this.#changed = null;
     this.#bans.clear();
     this.#ends.clear();
-    for (const ban of bans) this.#put(ban);
+    await eachInTurns(bans, (ban) => this.#put(ban));
     this.#cursor = cursor;
     this.#readAt = now;
   }
