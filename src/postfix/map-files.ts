@@ -79,9 +79,10 @@ export async function stampsOf(files: readonly string[]): Promise<string> {
   return `${JSON.stringify(stamps)}\n`;
 }
 
-/** Changes whenever one of the files is replaced or gone. */
+/** Changes whenever one of the files is replaced or gone; a new one may well get the old one's inode, but is younger. */
 export async function inodesOf(files: readonly string[]): Promise<string> {
-  return (await Promise.all(files.map((file) => stampOf(file)))).map((stamp) => stamp?.ino).join();
+  const stats = await Promise.all(files.map((file) => stat(file).catch(() => null)));
+  return stats.map((one) => one && `${one.ino} ${one.birthtimeMs}`).join();
 }
 
 /** When the file was last changed, milliseconds; null when there is none. */

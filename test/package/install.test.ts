@@ -128,7 +128,8 @@ describe('the package on a fresh Debian 13', () => {
     const other = '198.51.100.99';
     await root.must(`blockctl ban ${other} --for 2s && systemctl stop blockd`);
     expect(await ask(other)).toMatch(/^554/);
-    await sleep(2_500);
+    // Ends are whole seconds, and rounded up.
+    await sleep(3_500);
     await root.must('systemctl start blockd-sweep.service');
     expect(await ask(other)).toMatch(/^250/);
     expect(await ask(PROBER)).toMatch(/^554/);
