@@ -16,7 +16,7 @@ import { isFault, makeFolder, NO_SPACE, requireRoomFor, unavailable } from './lm
 import { Tables } from './lmdb-tables.js';
 import { WriterThread } from './lmdb-thread.js';
 import { type Answer, type SubjectRow, type Writing, write } from './lmdb-writing.js';
-import { evidenceText, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
+import { evidenceOf, evidenceText, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
 
 /** How often watchers look at the counter of changes: one read from memory-mapped pages. */
 const WATCH_MS = 200;
@@ -339,10 +339,6 @@ function textsOf(outcome: Outcome): Omit<Writing, 'after' | 'subjects'> {
 
 function statesOf(stored: ReadonlyMap<string, Stored>): Map<string, SubjectState> {
   return new Map([...stored].map(([subject, { state }]) => [subject, state]));
-}
-
-function evidenceOf(lines: string): Evidence[] {
-  return lines === '' ? [] : lines.split('\n').map((line) => parse<Evidence>(line));
 }
 
 function doneBy(answer: Answer): number {

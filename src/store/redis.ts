@@ -15,6 +15,7 @@ import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
 import { authorities, redisPassword } from './credentials.js';
 import type { OpenOptions } from './open.js';
 import {
+  evidenceOf,
   evidenceText,
   MAX_CHANGES,
   MAX_EVIDENCE,
@@ -488,13 +489,6 @@ function commitArguments(
   part(outcome.disallow, (entry) => [entry]);
   part(outcome.notes, ([name, value]) => [name, value === null ? '' : JSON.stringify(value)]);
   return args;
-}
-
-function evidenceOf(lines: string): Evidence[] {
-  return lines
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as Evidence);
 }
 
 /** Did Redis itself answer with an error? Then the commit was not applied, and asking again at once is no use. */

@@ -103,6 +103,14 @@ export function evidenceText(evidence: Evidence): string {
   return `{"at":${at},"rule":"${rule}","points":${points},"line":"${line}"}`;
 }
 
+/** The lines that `evidenceText` made, as they were stored. @throws SyntaxError for what no blockd wrote. */
+export function evidenceOf(lines: string): Evidence[] {
+  return lines
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Evidence);
+}
+
 /** What may not stand in a JSON string as it is; lone surrogates only in doubt. */
 const ESCAPED = /["\\\x00-\x1f\ud800-\udfff]/;
 

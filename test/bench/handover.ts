@@ -2,12 +2,11 @@
 import pino from 'pino';
 import { Handover } from '../../src/daemon/handover.js';
 import { Random } from '../../src/demo/random.js';
-import { Allowlist } from '../../src/policy/allowlist.js';
-import { Policy } from '../../src/policy/policy.js';
 import type { SubjectState } from '../../src/policy/state.js';
 import { MemoryStore } from '../../src/store/memory.js';
 import { address } from './bans.js';
 import { type Figure, median, type Part } from './figures.js';
+import { policy } from './policy.js';
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -59,23 +58,6 @@ async function waitsOf(lengthMs: number, what: string): Promise<Figure[]> {
     },
   ];
 }
-
-const policy = new Policy(
-  {
-    threshold: 5,
-    halfLifeMs: 6 * HOUR_MS,
-    standing: true,
-    firstMs: HOUR_MS,
-    factor: 2,
-    maxMs: 7 * DAY_MS,
-    strikesHalfLifeMs: 14 * DAY_MS,
-    ipv6Prefix: 64,
-    networks: 0,
-    authenticatedForMs: 30 * DAY_MS,
-    dryRun: false,
-  },
-  new Allowlist({ addresses: [], hostnames: [] }),
-);
 
 function banned(ip: string, since: number, until: number): SubjectState {
   const host = `mx.${ip}.old.example`;

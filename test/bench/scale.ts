@@ -6,18 +6,16 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { Random } from '../../src/demo/random.js';
 import type { LogEvent } from '../../src/domain/event.js';
-import { Allowlist } from '../../src/policy/allowlist.js';
-import { Policy } from '../../src/policy/policy.js';
 import { MemoryStore } from '../../src/store/memory.js';
 import type { openStore } from '../../src/store/open.js';
 import { startRedis } from '../support/redis.js';
 import { address } from './bans.js';
 import { type Figure, median, type Part, quantile } from './figures.js';
+import { policy } from './policy.js';
 import { ROOT } from './processes.js';
 
 const SECOND_MS = 1_000;
 const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 const BATCH = 500;
 const CLIENTS = 4;
 const GIB = 2 ** 30;
@@ -31,23 +29,6 @@ export const scale: Part = {
     ...(await ways(10_000)),
   ],
 };
-
-const policy = new Policy(
-  {
-    threshold: 5,
-    halfLifeMs: 6 * HOUR_MS,
-    standing: true,
-    firstMs: HOUR_MS,
-    factor: 2,
-    maxMs: 7 * DAY_MS,
-    strikesHalfLifeMs: 14 * DAY_MS,
-    ipv6Prefix: 64,
-    networks: 0,
-    authenticatedForMs: 30 * DAY_MS,
-    dryRun: false,
-  },
-  new Allowlist({ addresses: [], hostnames: [] }),
-);
 
 /** By the processor time of Redis itself: what else the machine does is left out. */
 async function oneRedis(offenses: number): Promise<Figure[]> {

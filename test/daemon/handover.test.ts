@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { toPolicySettings } from '../../src/config/load.js';
+import { defaultConfig } from '../../src/config/schema.js';
 import { Handover } from '../../src/daemon/handover.js';
 import { namesFrom } from '../../src/daemon/names.js';
 import { Allowlist } from '../../src/policy/allowlist.js';
@@ -19,19 +21,7 @@ const DAY = 24 * HOUR;
 const IP = '203.0.113.9';
 
 const policy = new Policy(
-  {
-    threshold: 5,
-    halfLifeMs: 6 * HOUR,
-    standing: true,
-    firstMs: HOUR,
-    factor: 2,
-    maxMs: 7 * DAY,
-    strikesHalfLifeMs: 14 * DAY,
-    ipv6Prefix: 64,
-    networks: 8,
-    authenticatedForMs: 30 * DAY,
-    dryRun: false,
-  },
+  { ...toPolicySettings(defaultConfig()), dryRun: false },
   new Allowlist({ addresses: [], hostnames: [] }),
 );
 
