@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     // `npm run torture -- FILE` shall run that file alone, and no other part of the tests.
     include: [process.env['TORTURE'] === 'long' ? 'test/torture/*.test.ts' : 'test/**/*.test.ts'],
+    setupFiles: ['test/support/bounded-programs.ts'],
     // Many tests start real servers; a loaded machine must not make them fail.
     testTimeout: 30_000,
     hookTimeout: 120_000,

@@ -66,6 +66,7 @@ async function main(flags: Flags): Promise<void> {
     onNotice: (level, message) => logger[level]({ event: 'store' }, message),
   });
   const store = watchedStore(opened, observation);
+  let isSound = false;
   try {
     const daemon = new Daemon({
       plan,
@@ -92,10 +93,12 @@ async function main(flags: Flags): Promise<void> {
     process.on('SIGHUP', () => void daemon.reload());
     await observation.open(scene);
     await daemon.run();
+    isSound = true;
   } finally {
     await observation.close();
     await store.close();
-    if (folder !== null) (await import('./store/lmdb-mend.js')).noteClosed(folder);
+    // Who ends by what the store did may have found it damaged: then the next start reads all of it.
+    if (folder !== null && isSound) (await import('./store/lmdb-mend.js')).noteClosed(folder);
     await lock?.release();
     // All is done and stored: no connection that is still winding down keeps the process for long.
     setTimeout(() => process.exit(), LEAVE_MS).unref();

@@ -46,27 +46,32 @@ export interface Column<Row> {
 
 /** An aligned table with a heading line, cut to the width of the terminal. */
 export function table<Row>(look: Look, columns: readonly Column<Row>[], rows: readonly Row[]): string {
-  const all = columns.map((column): Laid<Row> => {
-    const texts: string[] = [];
-    let isPlain = PLAIN.test(column.title);
-    for (const row of rows) {
-      const text = column.text(row);
-      const plain = PLAIN.test(text);
-      isPlain &&= plain;
-      texts.push(plain ? text : safe(text));
-    }
-    const widthOf = isPlain ? lengthOf : columnsOf;
-    let width = column.title.length;
-    for (const text of texts) width = Math.max(width, widthOf(text));
-    return { column, texts, width, widthOf };
-  });
-  const laid = fitted(all, look.width).map((one) => [title(look, one), ...cells(look, one, rows)]);
-  const gap = ' '.repeat(GAP);
-  const lines = Array.from({ length: rows.length + 1 }, (_, r) => {
-    const parts = laid.map((column) => column[r] ?? '');
-    return parts.join(gap).trimEnd();
-  });
-  return `${lines.join('\n')}\n`;
+  const laid = fitted(
+    columns.map((column) => laidOut(column, rows)),
+    look.width,
+  );
+  const all = laid.map((one) => cells(look, one, rows));
+  let text = `${laid
+    .map((one) => title(look, one))
+    .join(GAP)
+    .trimEnd()}\n`;
+  for (let r = 0; r < rows.length; r++) {
+    let line = '';
+    for (const column of all) line += (line === '' ? '' : GAP) + (column[r] ?? '');
+    text += `${line.trimEnd()}\n`;
+  }
+  return text;
+}
+
+function laidOut<Row>(column: Column<Row>, rows: readonly Row[]): Laid<Row> {
+  let texts: readonly string[] = rows.map(column.text);
+  // A long list is plain but for a few cells: it is asked as a whole, which takes a fraction of the time.
+  const isPlain = PLAIN.test(column.title + texts.join(''));
+  if (!isPlain) texts = texts.map(safe);
+  const widthOf = isPlain ? lengthOf : columnsOf;
+  let width = column.title.length;
+  for (const text of texts) width = Math.max(width, widthOf(text));
+  return { column, texts, width, widthOf };
 }
 
 /** `text` in at most `width` columns, with a mark when something was cut off. */
@@ -98,7 +103,7 @@ const ACCENT = /^\p{M}/u;
 const WIDE =
   /^[\u1100-\u115f\u2e80-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u;
 
-const GAP = 2;
+const GAP = '  ';
 
 /** A column with its cells, and the width that it gets. */
 interface Laid<Row> {
@@ -149,7 +154,7 @@ function fitted<Row>(all: readonly Laid<Row>[], width: number): Laid<Row>[] {
 }
 
 function total(widths: readonly number[]): number {
-  return widths.reduce((sum, one) => sum + one, 0) + GAP * (widths.length - 1);
+  return widths.reduce((sum, one) => sum + one, 0) + GAP.length * (widths.length - 1);
 }
 
 function wantsColour(tty: boolean, env: NodeJS.ProcessEnv): boolean {

@@ -7,8 +7,9 @@ import { reasonOf, UnavailableError } from '../domain/errors.js';
 import { DAMAGE, requireRoom } from './lmdb-file.js';
 
 const WALK = fileURLToPath(new URL('./lmdb-walk.js', import.meta.url));
-/** Reading 100 MB takes about a second. */
-const LONGEST_WALK_MS = 120_000;
+/** Reading 100 MB takes about a second; who needs twenty times as long reads in circles. */
+const SHORTEST_PATIENCE_MS = 20_000;
+const SLOWEST_BYTES_PER_MS = 5_000;
 /** What a damaged page does to its reader. Other signals come from a person, or for want of memory. */
 const DEADLY = ['SIGSEGV', 'SIGBUS', 'SIGABRT', 'SIGILL', 'SIGFPE'];
 
@@ -16,13 +17,13 @@ const DEADLY = ['SIGSEGV', 'SIGBUS', 'SIGABRT', 'SIGILL', 'SIGFPE'];
  * Call it with the daemon's lock held. Returns the sentence to log, or null when the store is sound or new.
  * @throws UnavailableError when the damaged file can't be set aside, or the disk is full.
  */
-export function mendLmdb(folder: string, now: number): string | null {
+export function mendLmdb(folder: string, now: number, patienceMs = patienceFor(folder)): string | null {
   const data = join(folder, 'data.mdb');
   if ((statSync(data, { throwIfNoEntry: false })?.size ?? 0) === 0) return null;
   requireRoom(folder);
   if (isAsClosed(folder)) return null;
   // Twice: nothing that passes by itself may cost the scores.
-  const why = damageIn(folder) === null ? null : damageIn(folder);
+  const why = damageIn(folder, patienceMs) === null ? null : damageIn(folder, patienceMs);
   if (why === null) return null;
   const aside = `${data}.damaged-${new Date(now).toISOString().replace(/[:.]/g, '-')}`;
   try {
@@ -68,14 +69,20 @@ function stampOf(folder: string): string {
 
 const CLOSED = 'closed';
 
-function damageIn(folder: string): string | null {
+function patienceFor(folder: string): number {
+  const bytes = statSync(join(folder, 'data.mdb'), { throwIfNoEntry: false })?.size ?? 0;
+  return SHORTEST_PATIENCE_MS + Math.ceil(bytes / SLOWEST_BYTES_PER_MS);
+}
+
+function damageIn(folder: string, patienceMs: number): string | null {
   const walk = spawnSync(process.execPath, [WALK, folder], {
     stdio: ['ignore', 'ignore', 'pipe'],
-    timeout: LONGEST_WALK_MS,
+    timeout: patienceMs,
     killSignal: 'SIGKILL',
     encoding: 'utf8',
   });
   const said = walk.stderr ?? '';
+  if ((walk.error as NodeJS.ErrnoException | undefined)?.code === 'ETIMEDOUT') return 'reading it comes to no end';
   if (walk.signal !== null) {
     return DEADLY.includes(walk.signal) && !/out of memory/i.test(said) ? `reading it ends by ${walk.signal}` : null;
   }

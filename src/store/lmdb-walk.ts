@@ -17,9 +17,11 @@ try {
     const table: Database<string> | undefined = root.openDB({ name, encoding: 'string' });
     // A store that has just been made lacks them.
     if (table === undefined) continue;
+    const { entryCount } = table.getStats() as { readonly entryCount: number };
     let count = 0;
     for (const { key, value } of table.getRange()) {
-      count++;
+      // Damaged branches may lead in circles.
+      if (++count > entryCount) break;
       // By its key each entry is found on another way, over the branches.
       if (value === undefined || table.get(key) === undefined) throw new SyntaxError(`an entry of ${name} is lost`);
       if (name !== 'ranks') for (const line of value.split('\n')) JSON.parse(line);
@@ -30,8 +32,7 @@ try {
       }
     }
     // A damaged branch may end the walk early, without a word.
-    const { entryCount } = table.getStats() as { readonly entryCount: number };
-    if (count !== entryCount) throw new SyntaxError(`${name} holds ${count} of ${entryCount} entries`);
+    if (count !== entryCount) throw new SyntaxError(`${name} does not hold the ${entryCount} entries that it counts`);
   }
   await root.close();
 } catch (error) {
