@@ -73,13 +73,18 @@ export function requireWhole(folder: string): void {
   const path = join(folder, 'data.mdb');
   const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
   if (size === 0 || !['x64', 'arm64'].includes(process.arch)) return;
-  const first = metaAt(path, 0);
-  const second = first && metaAt(path, first.pageSize);
-  const newer = first && second && (second.transaction > first.transaction ? second : first);
+  const newer = metaOf(path);
   if (newer?.roots.every((root) => root === NO_PAGE || (root + 1n) * BigInt(newer.pageSize) <= size)) return;
   throw new DamagedError(
     `store lmdb:${folder} can't be used: data.mdb is damaged; restart blockd, which sets it aside and goes on without it`,
   );
+}
+
+/** What the newer of the two meta pages says; null when one of them is none. */
+export function metaOf(path: string) {
+  const first = metaAt(path, 0);
+  const second = first && metaAt(path, first.pageSize);
+  return first && second && (second.transaction > first.transaction ? second : first);
 }
 
 const META_MAGIC = 0xbeefc0de;
@@ -95,7 +100,12 @@ function metaAt(path: string, offset: number) {
     closeSync(file);
   }
   const roots = [page.readBigUInt64LE(88), page.readBigUInt64LE(136)];
-  return { pageSize: page.readUInt32LE(48), roots, transaction: page.readBigUInt64LE(152) };
+  return {
+    pageSize: page.readUInt32LE(48),
+    roots,
+    lastPage: page.readBigUInt64LE(144),
+    transaction: page.readBigUInt64LE(152),
+  };
 }
 
 export function makeFolder(folder: string): void {
