@@ -2,7 +2,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 
 /** The monitor is a timer: a finer one would be most of what a daemon at rest does. */
-const RESOLUTION_MS = 50;
+const RESOLUTION_MS = 100;
 const WINDOW_MS = 60_000;
 
 export class LoopDelay {

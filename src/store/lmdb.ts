@@ -19,7 +19,7 @@ import { type Answer, type SubjectRow, type Writing, write } from './lmdb-writin
 import { evidenceOf, evidenceText, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
 
 /** How often watchers look at the counter of changes: one read from memory-mapped pages. */
-const WATCH_MS = 200;
+const WATCH_MS = 250;
 /** Entries that pruning looks at in one turn, so that the event loop is not held up. */
 const SWEEP_BATCH = 500;
 /** How often a commit is tried beside others who write; then it holds LMDB's lock while it is decided. */
