@@ -1,6 +1,9 @@
-/** Bans that people bring along from elsewhere: each is committed as `blockctl ban` commits one. */
+/** Bans that people bring along from elsewhere: each is what `blockctl ban` makes of it. */
 import type { Ban } from '../domain/ban.js';
-import type { Change } from '../policy/outcome.js';
+import type { Verdict } from '../policy/outcome.js';
+import type { Policy } from '../policy/policy.js';
+import type { SubjectState } from '../policy/state.js';
+import type { Outcome } from '../store/store.js';
 import type { Desk } from './desk.js';
 
 /** One ban that is wanted. */
@@ -18,8 +21,8 @@ export interface Ordered {
   readonly left: readonly { readonly order: Order; readonly why: string }[];
 }
 
-/** Commits at one time: the store gathers them into few writes. */
-const AT_ONCE = 200;
+/** In one commit: each waits for the disk. */
+const AT_ONCE = 500;
 
 /** Carries out `orders`, of one subject each, unless `dryRun`; then `made` holds what would be. Publishes once. */
 export async function carryOut(desk: Desk, orders: readonly Order[], dryRun: boolean): Promise<Ordered> {
@@ -28,32 +31,51 @@ export async function carryOut(desk: Desk, orders: readonly Order[], dryRun: boo
   const made: Ban[] = [];
   const left: { order: Order; why: string }[] = [];
   for (let from = 0; from < orders.length; from += AT_ONCE) {
-    const answers = await Promise.all(
-      orders.slice(from, from + AT_ONCE).map(async (order) => {
-        const { subject, until, reason } = order;
-        let why: string | null = null;
-        let changes: readonly Change[] = [];
-        await store.commit(policy.subjectsFor(subject), (states) => {
-          const state = states.get(subject);
-          const protectedWhy = policy.protectedWhy(subject, state, now);
-          const held = state?.ban ?? null;
-          const outlasts = held !== null && held.until >= until;
-          why = protectedWhy !== null ? `is never banned: ${protectedWhy}` : outlasts ? 'is banned for longer' : null;
-          if (why !== null) return {};
-          const verdict = policy.ban(subject, states, { at: now, forMs: until - now, reason });
-          changes = verdict.changes;
-          return dryRun ? {} : verdict;
-        });
-        return { order, why, ban: changes.find((change) => change.type === 'ban')?.ban };
-      }),
-    );
-    for (const { order, why, ban } of answers) {
+    const some = orders.slice(from, from + AT_ONCE);
+    let answers: readonly Answer[] = [];
+    await store.commit([...new Set(some.flatMap(({ subject }) => policy.subjectsFor(subject)))], (states) => {
+      answers = some.map((order) => answerTo(order, { policy, states, now }));
+      return dryRun ? {} : together(answers.flatMap(({ verdict }) => (verdict === null ? [] : [verdict])));
+    });
+    for (const { order, why, verdict } of answers) {
+      const change = verdict?.changes.find(({ type }) => type === 'ban');
       if (why !== null) left.push({ order, why });
-      else if (ban !== undefined) made.push(ban);
+      else if (change?.type === 'ban') made.push(change.ban);
     }
   }
   if (!dryRun && made.length > 0) await desk.publishChange();
   return { made, left };
+}
+
+interface Answer {
+  readonly order: Order;
+  /** Why it is not carried out. */
+  readonly why: string | null;
+  readonly verdict: Verdict | null;
+}
+
+function answerTo(
+  order: Order,
+  { policy, states, now }: { policy: Policy; states: ReadonlyMap<string, SubjectState>; now: number },
+): Answer {
+  const { subject, until, reason } = order;
+  const state = states.get(subject);
+  const protectedWhy = policy.protectedWhy(subject, state, now);
+  if (protectedWhy !== null) return { order, why: `is never banned: ${protectedWhy}`, verdict: null };
+  const held = state?.ban ?? null;
+  if (held !== null && held.until >= until) return { order, why: 'is banned for longer', verdict: null };
+  const verdict = policy.ban(subject, states, { at: now, forMs: until - now, reason });
+  return { order, why: null, verdict };
+}
+
+/** Verdicts on different subjects as one. */
+function together(verdicts: readonly Verdict[]): Outcome {
+  return {
+    put: new Map(verdicts.flatMap(({ put }) => [...put])),
+    ranks: new Map(verdicts.flatMap(({ ranks }) => [...ranks])),
+    evidence: new Map(verdicts.flatMap(({ evidence }) => [...evidence])),
+    changes: verdicts.flatMap(({ changes }) => changes),
+  };
 }
 
 /** One order for each subject: the one that ends last. */
