@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -123,6 +123,10 @@ test('what npm packs can be installed for all, and is at work', async () => {
   expect((await exec(at('blockctl'), ['--store', store, 'ban', '203.0.113.9'])).stdout).toContain(
     'banned: 203.0.113.9',
   );
+  const manual = join(prefix, 'share/man');
+  const pages = ['man8/blockd.8', 'man8/blockctl.8', 'man5/blockd.toml.5', 'man5/blockd-filters.5'];
+  for (const page of pages)
+    expect(readFileSync(join(manual, page), 'utf8')).toContain(`.TH ${basename(page, page.slice(-2)).toUpperCase()} `);
   const inside = readdirSync(join(prefix, 'lib/node_modules/blockd'), { recursive: true }).map(String);
   expect(
     inside.filter((name) => !name.startsWith('node_modules') && /\.map$|(^|\/)\.|^src|^test|\.ts$/.test(name)),
