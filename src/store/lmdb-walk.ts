@@ -6,13 +6,13 @@
 import { type Database, open } from 'lmdb';
 import { DamagedError, reasonOf } from '../domain/errors.js';
 import { requireWhole } from './lmdb-file.js';
-import { requireFreeList } from './lmdb-free.js';
+import { requireSoundPages } from './lmdb-pages.js';
 import { TABLES } from './lmdb-tables.js';
 
 const [, , folder = ''] = process.argv;
 try {
   requireWhole(folder);
-  if (['x64', 'arm64'].includes(process.arch)) requireFreeList(folder);
+  if (['x64', 'arm64'].includes(process.arch)) requireSoundPages(folder);
   const root = open({ path: folder, encoding: 'string', maxDbs: 16, noSubdir: false, readOnly: true });
   const subjects: Database | undefined = root.openDB({ name: 'subjects', encoding: 'string' });
   for (const name of TABLES) {
