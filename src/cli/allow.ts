@@ -31,6 +31,7 @@ export async function allow(text: string, context: Context): Promise<ExitCode> {
       change.type === 'release' ? [change.release.ban.subject] : [],
     );
     await desk.publishChange();
+    desk.remindOfSets(released);
     if (globals.json === true) {
       await output.json({ entry, released });
       return 0;

@@ -202,6 +202,20 @@ export class Desk {
     }
   }
 
+  /** A daemon sees to its front line by itself; without one the kernel lets nobody in before the ban's own end. */
+  remindOfSets(released: readonly string[]): void {
+    const { nftables, table, nft } = this.config.frontline;
+    if (!nftables || this.running || this.mode !== 'enforce' || released.length === 0) return;
+    const [first = ''] = released;
+    const what =
+      released.length > 1
+        ? `delete table inet ${table}`
+        : `delete element inet ${table} ${first.includes(':') ? 'banned6' : 'banned4'} { ${first} }`;
+    this.#output.notice(
+      `no daemon runs, so the nftables sets still hold ${released.length > 1 ? 'them' : first}: start it, or as root: ${nft} '${what}'`,
+    );
+  }
+
   async #mynetworks(): Promise<string[]> {
     if (!this.config.allow.mynetworks) return [];
     const { mynetworks } = await import('../postfix/postconf.js');

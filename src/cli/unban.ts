@@ -37,12 +37,14 @@ async function unbanEach(desk: Desk, subjects: readonly string[], { output, glob
   const policy = await desk.policyWithoutAllowlist();
   const answers: Answer[] = [];
   for (const subject of subjects) answers.push(await unbanOne(desk, policy, subject));
-  if (answers.some(({ unbanned }) => unbanned.length > 0)) await desk.publishChange();
+  const released = answers.flatMap(({ unbanned }) => unbanned);
+  if (released.length > 0) await desk.publishChange();
   if (globals.json === true) await output.json(answers.map(({ subject, unbanned }) => ({ subject, unbanned })));
   for (const { unbanned, sentence } of answers) {
     if (unbanned.length === 0) output.notice(sentence);
     else if (globals.json !== true) await output.line(sentence);
   }
+  desk.remindOfSets(released);
   return answers.every(({ unbanned }) => unbanned.length > 0) ? 0 : 1;
 }
 
@@ -88,8 +90,8 @@ function around(subject: string, bans: readonly Ban[]): string {
     .join(', ');
 }
 
-/** Commits at one time: the store gathers them into few writes. */
-const AT_ONCE = 200;
+/** In one commit: each waits for the disk. */
+const AT_ONCE = 500;
 
 async function unbanAll(desk: Desk, { output, globals }: Context): Promise<ExitCode> {
   const { store, now } = desk;
@@ -97,12 +99,12 @@ async function unbanAll(desk: Desk, { output, globals }: Context): Promise<ExitC
   const banned = (await store.bans(now)).map((ban) => ban.subject);
   const unbanned: string[] = [];
   for (let from = 0; from < banned.length; from += AT_ONCE) {
-    const outcomes = banned
-      .slice(from, from + AT_ONCE)
-      .map((subject) => store.commit(policy.subjectsFor(subject), (states) => policy.unban(subject, states, now)));
-    unbanned.push(...(await Promise.all(outcomes)).flatMap(releasedIn));
+    const some = banned.slice(from, from + AT_ONCE);
+    const subjects = new Set(some.flatMap((subject) => policy.subjectsFor(subject)));
+    unbanned.push(...releasedIn(await store.commit([...subjects], (states) => policy.unbanAll(some, states, now))));
   }
   if (unbanned.length > 0) await desk.publishChange();
+  desk.remindOfSets(unbanned);
   if (globals.json === true) await output.json(unbanned.map((subject) => ({ subject, unbanned: [subject] })));
   else
     await output.line(

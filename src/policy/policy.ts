@@ -168,22 +168,29 @@ export class Policy {
    * of the ban is taken back: it was a mistake. No change of type `release` in the verdict: it was not banned.
    */
   unban(subject: string, states: ReadonlyMap<string, SubjectState>, at: number): Verdict {
+    return this.unbanAll([subject], states, at);
+  }
+
+  /** The same for several, one after the other. */
+  unbanAll(subjects: readonly string[], states: ReadonlyMap<string, SubjectState>, at: number): Verdict {
     const docket = new Docket(states, this.settings);
-    for (const one of this.subjectsFor(subject)) {
-      docket.settle(one, at);
-      const banned = docket.state(one).ban !== null;
-      const byScore = banned && docket.state(one).ban?.by !== 'person';
-      if (banned) docket.release(one, at, 'unbanned');
-      if (!banned && one !== subject) docket.leave(one, subject);
-      if (!banned && (one !== subject || !states.has(one))) continue;
-      const { strikesHalfLifeMs } = this.settings;
-      const state = docket.state(one);
-      const strikes = Math.max(0, valueAt(state.strikes, at, strikesHalfLifeMs) - (byScore ? 1 : 0));
-      docket.change(one, {
-        score: NOTHING,
-        strikes: { value: strikes, at },
-        ...(state.members && { members: {} }),
-      });
+    for (const subject of subjects) {
+      for (const one of this.subjectsFor(subject)) {
+        docket.settle(one, at);
+        const banned = docket.state(one).ban !== null;
+        const byScore = banned && docket.state(one).ban?.by !== 'person';
+        if (banned) docket.release(one, at, 'unbanned');
+        if (!banned && one !== subject) docket.leave(one, subject);
+        if (!banned && (one !== subject || !states.has(one))) continue;
+        const { strikesHalfLifeMs } = this.settings;
+        const state = docket.state(one);
+        const strikes = Math.max(0, valueAt(state.strikes, at, strikesHalfLifeMs) - (byScore ? 1 : 0));
+        docket.change(one, {
+          score: NOTHING,
+          strikes: { value: strikes, at },
+          ...(state.members && { members: {} }),
+        });
+      }
     }
     return docket.verdict();
   }

@@ -297,6 +297,19 @@ describe('blockctl unban', () => {
     expect((await bench.run('unban', '--all')).stdout).toBe('Unbanned 9 subjects, all that were\n');
     expect(await bench.run('unban', '--all')).toMatchObject({ code: 0, stdout: 'Nobody is banned.\n' });
   });
+
+  it('without a daemon, says what the front line still holds, and how to take it out', async () => {
+    const sets = ['--set', 'mode=enforce', '--set', 'frontline.nftables=true', '--map', `cidr:${join(bench.dir, 'front')}`];
+    for (const subject of ['203.0.113.9', '2001:db8:5::/64', '203.0.113.10']) {
+      expect((await bench.run(...sets, 'ban', subject)).code).toBe(0);
+    }
+    expect((await bench.run(...sets, 'unban', '2001:db8:5::/64')).stderr).toContain(
+      "no daemon runs, so the nftables sets still hold 2001:db8:5::/64: start it, or as root: nft 'delete element inet blockd banned6 { 2001:db8:5::/64 }'",
+    );
+    expect((await bench.run(...sets, 'allow', '203.0.113.10')).stderr).toContain('banned4 { 203.0.113.10 }');
+    expect((await bench.run(...sets, 'unban', '--all')).stderr).toContain('banned4 { 203.0.113.9 }');
+    expect((await bench.run(...sets, 'unban', '--all')).stderr).toBe('');
+  });
 });
 
 describe('blockctl allow', () => {

@@ -1,6 +1,6 @@
 /** The Debian package on a fresh Debian 13, with that Debian's own Node.js and Postfix: installed, at work, gone. */
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -142,6 +142,26 @@ describe('the package on a fresh Debian 13', () => {
     expect(await root.must('systemctl is-active blockd')).toBe('active');
     expect(await ask(PROBER)).toMatch(/^554/);
     expect(await root.must('blockctl list')).toContain(PROBER);
+  });
+
+  inDebian("keeps the kernel's sets with the rights that the front line's page tells to give", async (root) => {
+    const told = readFileSync(join(ROOT, 'docs/frontline.md'), 'utf8');
+    const rights = /^ {4}(\[Service\]\n(?: {4}.+\n)+)/m.exec(told)?.[1]?.replace(/^ {4}/gm, '') ?? '';
+    expect(rights).toContain('CAP_NET_ADMIN');
+    const folder = '/etc/systemd/system/blockd.service.d';
+    await root.must(`mkdir -p ${folder}`);
+    // A network of its own: the sets of this machine are none of a test's business.
+    writeFileSync(join(root.folder, folder, 'rights.conf'), `${rights}PrivateNetwork=yes\n`);
+    await root.must(`sed -i 's/^nftables = .*/nftables = true/' ${CONFIG}`);
+    await root.must('systemctl daemon-reload && systemctl restart blockd');
+    const sets = 'nsenter -n -t "$(systemctl show -P MainPID blockd)" nft list set inet blockd banned4';
+    await until(async () => (await root.sh(sets)).stdout.includes(PROBER));
+    expect(await root.must(sets)).toMatch(new RegExp(`${PROBER.replaceAll('.', '\\.')} timeout \\S+ expires \\S+`));
+    expect(await root.must('stat -c %U /proc/$(systemctl show -P MainPID blockd)')).toBe('blockd');
+    await root.must('blockctl unban 203.0.113.9');
+    await until(async () => !(await root.sh(sets)).stdout.includes(PROBER));
+    await root.must(`rm -r ${folder} && sed -i 's/^nftables = .*/nftables = false/' ${CONFIG}`);
+    await root.must('systemctl daemon-reload && systemctl restart blockd');
   });
 
   inDebian('follows the journal, where a Debian has no other mail log', async (root) => {

@@ -13,7 +13,7 @@ import { promisify } from 'node:util';
 const exec = promisify(execFile);
 
 const SUITE = 'trixie';
-const PACKAGES = ['nodejs', 'postfix', 'systemd'];
+const PACKAGES = ['nodejs', 'postfix', 'systemd', 'nftables'];
 /** What was fetched once: half of the time. debootstrap compares it with the mirror's own list of sums. */
 const CACHE = fileURLToPath(new URL(`../../node_modules/.cache/debian-${SUITE}`, import.meta.url));
 const LONGEST_BUILD_MS = 480_000;
