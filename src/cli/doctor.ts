@@ -13,6 +13,7 @@ import { logFindings } from './doctor-log.js';
 import { mapFindings } from './doctor-map.js';
 import { sweepFindings } from './doctor-sweep.js';
 import { plural } from './format.js';
+import { listFindings } from './lists.js';
 import type { Output } from './output.js';
 import { type Style, safe, styled } from './terminal.js';
 import { wrap } from './wrap.js';
@@ -70,6 +71,7 @@ async function atOwnDesk(
         ...storeFindings(desk),
         ...daemonFindings(desk, facts.version),
         ...modeFindings(desk),
+        ...(await listFindings(desk)),
       ],
     };
     return 0;

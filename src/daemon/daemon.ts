@@ -5,12 +5,14 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { ScheduledTask } from 'node-cron';
 import { toPolicySettings } from '../config/load.js';
-import { type Ban, LONGEST_ORDER_MS } from '../domain/ban.js';
+import { type Ban, LONGEST_ORDER_MS, reasonWithList } from '../domain/ban.js';
 import { formatDuration } from '../domain/duration.js';
 import { BlockdError, reasonOf, UnavailableError } from '../domain/errors.js';
 import type { LogEvent } from '../domain/event.js';
 import { ownAddresses } from '../domain/own-addresses.js';
+import { listsFolder } from '../lists/kept-list.js';
 import { Allowlist, allowRules } from '../policy/allowlist.js';
+import { type Lists, NO_LISTS } from '../policy/lists.js';
 import { Policy, type PolicySettings } from '../policy/policy.js';
 import type { AllowEntry } from '../policy/state.js';
 import type { AccessMap, Picture } from '../postfix/access-map.js';
@@ -24,6 +26,7 @@ import { Digest } from './digest.js';
 import { Handover } from './handover.js';
 import { History } from './history.js';
 import { KernelSets } from './kernel-sets.js';
+import { ListKeeper } from './list-keeper.js';
 import type { Logger } from './log.js';
 import { LoopDelay } from './loop-delay.js';
 import { namesFrom } from './names.js';
@@ -82,6 +85,7 @@ export class Daemon {
   #digest: Promise<void> = Promise.resolve();
   #publisher: Publisher | null = null;
   #kernelSets: KernelSets | null = null;
+  #lists: ListKeeper | null = null;
   #allowed = new Allowlist({ addresses: [], hostnames: [] });
   /** Until the map is compared with the store. */
   #opening: Promise<void> = Promise.resolve();
@@ -136,6 +140,7 @@ export class Daemon {
       await this.#digesting?.stop();
       await this.#handover?.stop();
       await this.#kernelSets?.stop();
+      await this.#lists?.stop();
       await this.#digest;
       await stopWatching();
     }
@@ -317,10 +322,11 @@ export class Daemon {
 
   async #usePlan(plan: Plan): Promise<void> {
     this.#plan = plan;
-    this.#policy = new Policy(toPolicySettings(plan.config), await this.#allowlist());
+    this.#policy = new Policy(toPolicySettings(plan.config), await this.#allowlist(), await this.#openLists());
     await this.#pruning?.stop();
     this.#pruning = await this.#schedule(plan.config.store.prune, () => this.#inBackground(() => this.#prune()));
     this.#counting?.use(plan.filter, this.#policy);
+    await this.#lists?.start(Date.now());
     await this.#scheduleDigest();
     await this.#scheduleHandover();
     await this.#opening;
@@ -399,6 +405,27 @@ export class Daemon {
     return this.#allowed;
   }
 
+  /** Those that are there already; they are refreshed beside the counting. */
+  async #openLists(): Promise<Lists> {
+    await this.#lists?.stop();
+    this.#lists = null;
+    const { config } = this.#plan;
+    if (config.lists.length === 0) return NO_LISTS;
+    this.#lists = new ListKeeper({
+      config,
+      folder: listsFolder(config),
+      logger: this.#logger,
+      onChanged: (lists) => this.#replacePolicy(this.#policy.allowlist, lists),
+      schedule: (expression, work) => this.#schedule(expression, work),
+    });
+    return this.#lists.open();
+  }
+
+  #replacePolicy(allowlist: Allowlist, lists: Lists): void {
+    this.#policy = new Policy(this.#policy.settings, allowlist, lists);
+    this.#counting?.use(this.#plan.filter, this.#policy);
+  }
+
   async #mynetworks(): Promise<string[]> {
     const { postconf, config_directory } = this.#plan.config.postfix;
     try {
@@ -424,8 +451,7 @@ export class Daemon {
     if (changes.length === 0 && !gap) return;
     this.#observer.heard(changes);
     if (gap || changes.some(({ type }) => type === 'allow' || type === 'disallow')) {
-      this.#policy = new Policy(this.#policy.settings, await this.#allowlist());
-      this.#counting?.use(this.#plan.filter, this.#policy);
+      this.#replacePolicy(await this.#allowlist(), this.#policy.lists);
     }
     this.#follow();
   }
@@ -483,6 +509,7 @@ export class Daemon {
         await this.#takeBackLost();
         if (performance.now() - this.#beatenAt >= HEARTBEAT_MS) {
           await this.#reconcile();
+          this.#lists?.tellOld(Date.now());
           await this.#heartbeat(null);
         }
         if (this.#tick % INTACT_EVERY_TICKS === 0) await this.#publisher?.repairIfDamaged();
@@ -641,6 +668,7 @@ export class Daemon {
       heartbeatAt: Date.now(),
       stoppedAt,
       counters,
+      ...(this.#lists !== null && { lists: { folder: listsFolder(config), all: this.#lists.notes } }),
     };
     await this.#store.setNote(daemonNoteName(config.store.host), note);
   }
@@ -696,12 +724,13 @@ export class Daemon {
   }
 }
 
-function banFields({ subject, since, until, reason, by, host }: Ban): Record<string, unknown> {
-  return { subject, since: new Date(since).toISOString(), until: new Date(until).toISOString(), reason, by, host };
+function banFields({ subject, since, until, reason, by, host, listed }: Ban): Record<string, unknown> {
+  const [from, to] = [new Date(since).toISOString(), new Date(until).toISOString()];
+  return { subject, since: from, until: to, reason, by, host, ...(listed !== undefined && { listed: listed.list }) };
 }
 
 function describe(ban: Ban, now: number): string {
   const length = `for ${formatDuration(ban.until - ban.since)}`;
   const over = ban.until <= now ? ', already over' : '';
-  return `${ban.subject}${ban.host === null ? '' : ` (${ban.host})`} ${length}${over}: ${ban.reason}`;
+  return `${ban.subject}${ban.host === null ? '' : ` (${ban.host})`} ${length}${over}: ${reasonWithList(ban)}`;
 }

@@ -22,6 +22,26 @@ export interface DaemonNote {
   /** When it ended in good order, else null. */
   readonly stoppedAt: number | null;
   readonly counters: DaemonCounters;
+  /** Absent without lists, and in what an older version wrote. */
+  readonly lists?: {
+    /** Where the copies are; null: nowhere. */
+    readonly folder: string | null;
+    readonly all: readonly ListNote[];
+  };
+}
+
+/** A list of others, as the daemon has it. */
+export interface ListNote {
+  readonly name: string;
+  /** File or URL, safe to print. */
+  readonly source: string;
+  readonly points: number;
+  readonly maxAgeMs: number;
+  /** Null when there is nothing to go by. */
+  readonly entries: number | null;
+  readonly refreshedAt: number | null;
+  /** Why it could not be refreshed, to go on after its name; null while that works. */
+  readonly problem: string | null;
 }
 
 /** Since the daemon's start. */
