@@ -141,20 +141,24 @@ export class ListKeeper {
   }
 
   async #renew(kept: Kept): Promise<void> {
-    const { config, folder, onChanged } = this.#options;
+    const { config, folder } = this.#options;
     const { config: list, got: before } = kept;
     const fetched = await this.#get(list, before);
     if (fetched === null) {
       const refreshedAt = Date.now();
-      if (before !== null) kept.got = { ...before, refreshedAt };
+      if (before !== null) this.#enforce(kept, { ...before, refreshedAt });
       if (folder !== null) await keepOn(folder, list, refreshedAt).catch((error) => this.#notKept(list, error));
-    } else {
-      const got = await understood(fetched, config.ban.ipv6_prefix);
-      if (before?.digest !== got.digest) this.#tell(list, got.text, 'refreshed');
-      kept.got = got;
-      if (folder !== null) await keep(folder, list, fetched).catch((error) => this.#notKept(list, error));
+      return;
     }
-    if (!this.#stopping.signal.aborted) onChanged(listsOf(this.#kept));
+    const got = await understood(fetched, config.ban.ipv6_prefix);
+    this.#enforce(kept, got);
+    if (before?.digest !== got.digest) this.#tell(list, got.text, 'refreshed');
+    if (folder !== null) await keep(folder, list, fetched).catch((error) => this.#notKept(list, error));
+  }
+
+  #enforce(kept: Kept, got: Got): void {
+    kept.got = got;
+    if (!this.#stopping.signal.aborted) this.#options.onChanged(listsOf(this.#kept));
   }
 
   #get({ file, url }: ListConfig, before: Before | null): Promise<Fetched | null> {
@@ -171,7 +175,7 @@ export class ListKeeper {
 
   #tell({ name }: ListConfig, { entries, bogus, bogusLine, tooWide }: ListText, how: string): void {
     const odd = [
-      ...(bogus > 0 ? [`${bogus} lines are none, such as "${bogusLine}"`] : []),
+      ...(bogus > 0 ? [`${bogus} lines that name none, such as "${bogusLine}"`] : []),
       ...(tooWide > 0 ? [`${tooWide} too wide to be taken (IPv4 below /8, IPv6 below /19)`] : []),
     ];
     const said = `list ${name} ${how}: ${entries} networks${odd.length > 0 ? `; ${odd.join('; ')}` : ''}`;
