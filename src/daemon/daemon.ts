@@ -33,6 +33,7 @@ import { namesFrom } from './names.js';
 import { NOBODY, type Observer, type Vitals } from './observer.js';
 import type { Plan } from './plan.js';
 import { readPlaces, writePlaces } from './positions-file.js';
+import { Postscreen } from './postscreen.js';
 import { Publisher } from './publisher.js';
 import { isCountedIn, isReadToItsEnd } from './reading.js';
 import { Salvage } from './salvage.js';
@@ -86,6 +87,7 @@ export class Daemon {
   #publisher: Publisher | null = null;
   #kernelSets: KernelSets | null = null;
   #lists: ListKeeper | null = null;
+  #postscreen: Postscreen | null = null;
   #allowed = new Allowlist({ addresses: [], hostnames: [] });
   /** Until the map is compared with the store. */
   #opening: Promise<void> = Promise.resolve();
@@ -141,6 +143,7 @@ export class Daemon {
       await this.#handover?.stop();
       await this.#kernelSets?.stop();
       await this.#lists?.stop();
+      await this.#postscreen?.stop();
       await this.#digest;
       await stopWatching();
     }
@@ -299,6 +302,7 @@ export class Daemon {
   #follow(): void {
     this.#publisher?.request();
     this.#kernelSets?.request();
+    this.#postscreen?.request();
   }
 
   async #openKernelSets(): Promise<void> {
@@ -320,6 +324,23 @@ export class Daemon {
     this.#kernelSets.request(0);
   }
 
+  async #openPostscreen(): Promise<void> {
+    await this.#postscreen?.stop();
+    this.#postscreen = null;
+    const { config, postscreenMap: map } = this.#plan;
+    if (map === null || this.#options.once) return;
+    const book = new BanBook(this.#store);
+    // Nobody is refused in the other modes, also not by what an earlier run left behind.
+    const nobody: Picture = { changes: null, all: () => [] };
+    this.#postscreen = new Postscreen({
+      map,
+      picture: async () => (config.mode === 'enforce' ? this.#pictureFrom(book) : nobody),
+      everyMs: config.postfix.postscreen_every,
+      logger: this.#logger,
+    });
+    this.#postscreen.request(0);
+  }
+
   async #usePlan(plan: Plan): Promise<void> {
     this.#plan = plan;
     this.#policy = new Policy(toPolicySettings(plan.config), await this.#allowlist(), await this.#openLists());
@@ -333,6 +354,7 @@ export class Daemon {
     await this.#publisher?.stop();
     this.#publisher = null;
     await this.#openKernelSets();
+    await this.#openPostscreen();
     if (plan.map === null) return;
     if (plan.config.mode === 'dry-run') {
       await this.#emptyMap();
@@ -663,6 +685,8 @@ export class Daemon {
         reload: config.postfix.reload,
         configDirectory: config.postfix.config_directory ?? null,
         maxEntries: config.postfix.max_entries,
+        postscreenMap: config.postfix.postscreen_map ?? null,
+        postscreenEveryMs: config.postfix.postscreen_every,
       },
       startedAt: this.#startedAt,
       heartbeatAt: Date.now(),

@@ -15,6 +15,8 @@ export interface DaemonNote {
     readonly configDirectory: string | null;
     /** Absent in what an older version wrote. */
     readonly maxEntries?: number;
+    readonly postscreenMap?: string | null;
+    readonly postscreenEveryMs?: number;
   };
   readonly startedAt: number;
   /** Renewed every `HEARTBEAT_MS`; an older one means that the daemon is gone. */
