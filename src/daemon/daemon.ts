@@ -21,6 +21,7 @@ import type { Source } from '../source/source.js';
 import { type DaemonCounters, type DaemonNote, daemonNoteName, HEARTBEAT_MS } from '../store/daemon-note.js';
 import { type Outcome, StaleProgressError, type Store } from '../store/store.js';
 import { BanBook } from './ban-book.js';
+import { BanExport } from './ban-export.js';
 import { Counting } from './counting.js';
 import { Digest } from './digest.js';
 import { Handover } from './handover.js';
@@ -88,6 +89,7 @@ export class Daemon {
   #kernelSets: KernelSets | null = null;
   #lists: ListKeeper | null = null;
   #postscreen: Postscreen | null = null;
+  #exporting: ScheduledTask | null = null;
   #allowed = new Allowlist({ addresses: [], hostnames: [] });
   /** Until the map is compared with the store. */
   #opening: Promise<void> = Promise.resolve();
@@ -144,6 +146,7 @@ export class Daemon {
       await this.#kernelSets?.stop();
       await this.#lists?.stop();
       await this.#postscreen?.stop();
+      await this.#exporting?.stop();
       await this.#digest;
       await stopWatching();
     }
@@ -350,6 +353,7 @@ export class Daemon {
     await this.#lists?.start(Date.now());
     await this.#scheduleDigest();
     await this.#scheduleHandover();
+    await this.#scheduleExport();
     await this.#opening;
     await this.#publisher?.stop();
     this.#publisher = null;
@@ -597,6 +601,17 @@ export class Daemon {
       return this.#digest;
     };
     this.#digesting = await this.#schedule(config.report.schedule, make);
+  }
+
+  /** At once too: what an earlier run wrote in another mode must not stay. */
+  async #scheduleExport(): Promise<void> {
+    await this.#exporting?.stop();
+    this.#exporting = null;
+    const { config } = this.#plan;
+    if (config.export.file === undefined || this.#options.once) return;
+    const bans = new BanExport(config, this.#store, this.#logger);
+    await bans.write(Date.now());
+    this.#exporting = await this.#schedule(config.export.schedule, () => bans.write(Date.now()));
   }
 
   /** Beside the counting: name servers may take their time. */
