@@ -1,5 +1,5 @@
 /** The bans in a file for others, on a schedule: whoever takes it as a list gives points for it. */
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Config } from '../config/schema.js';
 import { reasonOf, UnavailableError } from '../domain/errors.js';
@@ -41,7 +41,10 @@ export class BanExport {
 
 /** Whole at any instant, and readable for all: a web server shall serve it. */
 async function replaceFile(file: string, text: string): Promise<void> {
-  await mkdir(dirname(file), { recursive: true, mode: 0o755 });
+  const made = await mkdir(dirname(file), { recursive: true });
+  // The service's umask keeps everybody else out.
+  for (let folder = dirname(file); made !== undefined && folder.startsWith(made); folder = dirname(folder))
+    await chmod(folder, 0o755);
   const aside = `${file}.new`;
   try {
     // Left by one that was killed; or somebody else's link, which must lead nowhere.

@@ -101,17 +101,20 @@ describe('the file', () => {
   it('of one host is a list for another, which then bans sooner; it follows the bans', {
     timeout: 60_000,
   }, async () => {
-    const file = join(dir, 'export', 'bans.txt');
+    const file = join(dir, 'public', 'export', 'bans.txt');
     const one = host(`mode = "enforce"\n[export]\nfile = "${file}"\nschedule = "* * * * * *"\n`);
-    const daemon = await one.start();
+    // As the service has it.
+    const umask = process.umask(0o077);
+    const daemon = await one.start().finally(() => process.umask(umask));
     expect(readFileSync(file, 'utf8')).toMatch(/^# 0 bans of blockd at 20/);
-    expect(statSync(file).mode & 0o777).toBe(0o644);
+    const modes = [file, join(file, '..'), join(file, '../..')].map((path) => statSync(path).mode & 0o777);
+    expect(modes).toEqual([0o644, 0o755, 0o755]);
     appendFileSync(one.log, reject('203.0.113.9', 5));
     await daemon.until(banned('203.0.113.9'));
     await expect
       .poll(() => readFileSync(file, 'utf8'), { timeout: 5_000 })
       .toMatch(/^# 1 ban of blockd at .*\n203\.0\.113\.9\n$/);
-    expect(readdirSync(join(dir, 'export'))).toEqual(['bans.txt']);
+    expect(readdirSync(join(dir, 'public/export'))).toEqual(['bans.txt']);
 
     const web = createServer((_, response) => response.end(readFileSync(file))).listen(0, '127.0.0.1');
     try {
