@@ -34,8 +34,8 @@ export async function parseList(text: string, ipv6Prefix: number): Promise<ListT
   const draft = new NetworkDraft();
   let [bogus, tooWide] = [0, 0];
   let bogusLine: string | null = null;
-  await eachInTurns(linesOf(text), (line) => {
-    const content = contentOf(line);
+  await eachInTurns(linesOf(text.replace(/^(?:\ufeff|\xef\xbb\xbf)/, '')), (line) => {
+    const content = contentOf(line.slice(0, LONGEST_LINE).trim());
     if (content === '') return;
     const network = line.length > LONGEST_LINE ? null : parseNetwork(content);
     if (network === null) {
@@ -63,8 +63,10 @@ function* linesOf(text: string): Generator<string> {
 
 /** The network that a line names, without comment; empty when it names none and is right so. */
 function contentOf(line: string): string {
-  const text = line.trim();
-  return text.startsWith('{') ? cidrOf(text) : text.replace(/\s*[;#].*$/, '');
+  if (line.startsWith('{')) return cidrOf(line);
+  // No expression that also takes the blanks: a hostile line could make it slow.
+  const comment = line.search(/[;#]/);
+  return comment < 0 ? line : line.slice(0, comment).trimEnd();
 }
 
 /** Of Spamhaus' JSON lines, of which one tells about the list itself. */
