@@ -245,6 +245,7 @@ export const configSchema = section({
     file: optionalText(PATH),
     format: oneOf(['plain', 'json', 'nft', 'cidr'], 'plain'),
     schedule: text('*/10 * * * *', CRON),
+    sign_key: optionalText(PATH),
   }),
   handover: section({
     enabled: flag(true),

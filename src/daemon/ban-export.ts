@@ -1,11 +1,12 @@
 /** The bans in a file for others, on a schedule: whoever takes it as a list gives points for it. */
 import { chmod, mkdir, open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import type { Config } from '../config/schema.js';
 import { reasonOf, UnavailableError } from '../domain/errors.js';
 import { exportText } from '../postfix/ban-text.js';
 import type { Store } from '../store/store.js';
 import type { Logger } from './log.js';
+import { minisignature, readMinisignKey } from './minisign.js';
 
 export class BanExport {
   readonly #config: Config;
@@ -22,11 +23,15 @@ export class BanExport {
   /** Where nobody is refused, nobody is told of either. What fails is said once, and tried again next time. */
   async write(now: number): Promise<void> {
     const { mode, export: wanted, postfix } = this.#config;
-    const { file, format } = wanted;
+    const { file, format, sign_key: keyFile } = wanted;
     if (file === undefined) return;
     try {
       const bans = mode === 'enforce' ? await this.#store.bans(now) : [];
-      await replaceFile(file, await exportText(bans, format, { now, reply: postfix.reply }));
+      const text = await exportText(bans, format, { now, reply: postfix.reply });
+      // Read anew each time, and before anything is written: nobody shall take an unsigned file for a signed one.
+      const key = keyFile === undefined ? null : readMinisignKey(keyFile);
+      await replaceFile(file, text);
+      if (key !== null) await replaceFile(`${file}.minisig`, minisignature(text, basename(file), key, now));
       if (this.#failed) this.#logger.info({ event: 'export-works' }, `the bans are written to ${file} again`);
       this.#failed = false;
     } catch (error) {

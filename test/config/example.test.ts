@@ -20,6 +20,7 @@ const WITHOUT_DEFAULT = new Set([
   'postfix.config_directory',
   'postfix.postscreen_map',
   'export.file',
+  'export.sign_key',
   'report.schedule',
   'report.mail_to',
   'report.html_dir',

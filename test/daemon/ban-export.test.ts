@@ -1,4 +1,5 @@
 /** Bans in a file for others, and another host that takes it as a list. */
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   appendFileSync,
@@ -134,6 +135,31 @@ describe('the file', () => {
     }
     await one.ask('unban', '203.0.113.9');
     await expect.poll(() => readFileSync(file, 'utf8'), { timeout: 5_000 }).toMatch(/^# 0 bans/);
+  });
+
+  it('may be signed, so that minisign finds whoever has changed it', { timeout: 60_000 }, async () => {
+    const [file, key, pub] = ['signed.txt', 'secret.key', 'public.key'].map((name) => join(dir, name)) as [
+      string,
+      string,
+      string,
+    ];
+    const minisign = (...args: string[]) => spawnSync('minisign', args, { encoding: 'utf8' });
+    expect(minisign('-G', '-W', '-p', pub, '-s', key).status).toBe(0);
+    const one = host(`mode = "enforce"\n[export]\nfile = "${file}"\nsign_key = "${key}"\n`);
+    await (await one.start()).stop();
+    const told = minisign('-Vm', file, '-p', pub);
+    expect([told.status, told.stdout]).toEqual([
+      0,
+      expect.stringMatching(/verified\nTrusted comment: timestamp:\d+\tfile:signed\.txt/),
+    ]);
+    appendFileSync(file, '203.0.113.9\n');
+    expect(minisign('-Vm', file, '-p', pub).status).not.toBe(0);
+
+    writeFileSync(key, 'no key\n');
+    const daemon = await one.start();
+    const failed = await daemon.until(({ event }) => event === 'export-failed');
+    expect(failed.msg).toContain('is no secret key of minisign; make one with "minisign -G -W');
+    expect(readFileSync(file, 'utf8')).toContain('203.0.113.9');
   });
 
   it('names nobody in dry-run and shadow, where nobody is refused', { timeout: 60_000 }, async () => {
