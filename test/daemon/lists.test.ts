@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { blockctl, RunningDaemon } from '../support/programs.js';
+import { startRedis } from '../support/redis.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'blockd-lists-'));
 const running = new Set<RunningDaemon>();
@@ -223,5 +224,55 @@ describe('a list in a file', () => {
     writeFileSync(at.log, reject('203.0.113.9', 3) + reject('203.0.113.10', 3));
     const { stdout } = await at.ask('report', at.log, '--json');
     expect(JSON.parse(stdout)).toMatchObject({ policy: { bans: 1, subjects: 1 } });
+  });
+});
+
+describe('hosts that share a Redis', () => {
+  it('count the points of a list once, each by its own lists, and keep their copies where the service keeps its state', {
+    timeout: 60_000,
+  }, async () => {
+    const redis = await startRedis();
+    try {
+      const web = await site('203.0.113.0/24\n');
+      const at = (name: string, config: string) => {
+        const one = place(config);
+        writeFileSync(
+          one.file,
+          readFileSync(one.file, 'utf8').replace(
+            /store\.url = .*/,
+            `store.url = "${redis.url}"\nstore.host = "${name}"`,
+          ),
+        );
+        return one;
+      };
+      const [listing, plain, alike] = [at('mx1', listAt(web.url)), at('mx2', ''), at('mx3', listAt(web.url))];
+      const state = join(folder, 'state');
+      const env = { ...process.env, STATE_DIRECTORY: `${state}:${state}/postfix` };
+      const daemons = [];
+      for (const one of [listing, plain, alike]) {
+        const daemon = await RunningDaemon.start(['--config', one.file, '--log', one.log, '--from-start'], { env });
+        running.add(daemon);
+        if (one !== plain) await daemon.until(is('list'));
+        daemons.push(daemon);
+      }
+      await expect.poll(() => readFileSync(`${state}/lists/drop.list`, 'utf8')).toContain('203.0.113.0/24');
+      const [mx1, mx2] = daemons;
+      // One offense at each of the hosts with the list, and one without: 3 points, whoever would add 2 for each host has 7.
+      for (const one of [listing, alike]) appendFileSync(one.log, reject('203.0.113.9', 1));
+      const score = async () =>
+        (JSON.parse((await plain.ask('explain', '203.0.113.9', '--json')).stdout) as { score: number }).score;
+      await expect.poll(score, { timeout: 8_000 }).toBeCloseTo(2, 1);
+      appendFileSync(plain.log, reject('203.0.113.9', 1));
+      await expect.poll(score, { timeout: 8_000 }).toBeCloseTo(3, 1);
+      expect(daemons.some(({ log }) => log.some(banOf('203.0.113.9')))).toBe(false);
+      appendFileSync(listing.log, reject('203.0.113.9', 1));
+      await mx1?.until(banOf('203.0.113.9'));
+      expect(mx2?.log.some(banOf('203.0.113.9'))).toBe(false);
+      const told = JSON.parse((await plain.ask('explain', '203.0.113.9', '--json')).stdout) as object;
+      // Told by the host without the list, too.
+      expect(told).toMatchObject({ ban: { listed: { list: 'drop', points: 2 } }, listed: [] });
+    } finally {
+      await redis.stop();
+    }
   });
 });
