@@ -31,6 +31,8 @@ export interface PolicySettings {
 
 /** Offenses during a ban: what it did not stop, such as a session already open, counts little. */
 const DURING_BAN = 0.1;
+/** The rule by which postscreen turned away whom its access list names: while a ban holds, for that ban. */
+const DENYLISTED = 'postscreen/denylisted';
 /** Five offenses of one point within minutes are five points to a person, though the first has decayed a little. */
 const NEAR_ENOUGH = 0.99;
 /** Standing: accepted messages at which the threshold doubles, and how far it can grow. */
@@ -325,12 +327,15 @@ export class Policy {
     }
     const ownBan = docket.isBannedAt(subject, at);
     const duringBan = ownBan || (network !== null && docket.isBannedAt(network, at));
-    if (duringBan && (event.kind === 'refused' || this.settings.dryRun)) {
+    const atTheDoor = duringBan && event.rule === DENYLISTED;
+    const isRefusal = event.kind === 'refused' || atTheDoor;
+    if (duringBan && (isRefusal || this.settings.dryRun)) {
       docket.countRefusal(ownBan || network === null ? subject : network);
     }
     // A refusal says nothing of one who is turned away only for his network, or by a ban that has just ended.
-    if (event.points <= 0 || (event.kind === 'refused' && !ownBan)) return;
-    docket.offend(subject, event, at, event.kind === 'offense' && duringBan ? event.points * DURING_BAN : event.points);
+    if (event.points <= 0 || (isRefusal && !ownBan)) return;
+    const points = event.kind === 'offense' && duringBan ? event.points * DURING_BAN : event.points;
+    docket.offend(subject, atTheDoor ? { ...event, kind: 'refused' } : event, at, points);
     if (!duringBan) this.#banIfDue(docket, { subject, network, allowedWhy }, event, at);
   }
 

@@ -71,6 +71,18 @@ const probe = (count: number, part: Partial<LogEvent> = {}): LogEvent[] =>
   Array.from({ length: count }, (_, index) => event({ at: AT + index * 6_000, ...part }));
 
 describe('a ban', () => {
+  it('counts whom postscreen turns away for it as refused, and keeps the lines that led to it', () => {
+    const bench = new Bench();
+    bench.judge(probe(5));
+    const knock = event({ rule: 'postscreen/denylisted', points: 0.5, at: AT + MINUTE });
+    const { evidence } = bench.judge([knock, knock, knock]);
+    expect(bench.of('203.0.113.9')).toMatchObject({ ban: { refused: 3 }, offenses: 5 });
+    expect(bench.policy.scoreAt(bench.of('203.0.113.9'), AT + MINUTE)).toBeCloseTo(0.15, 9);
+    expect(evidence.size).toBe(0);
+    const other = bench.judge([event({ ...knock, ip: '203.0.113.10' })]);
+    expect(other.evidence.get('203.0.113.10')).toMatchObject([{ points: 0.5 }]);
+  });
+
   it('that is over by the clock still held at the time of a line that is read later', () => {
     const bench = new Bench();
     bench.judge(probe(5));
