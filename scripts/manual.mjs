@@ -108,14 +108,19 @@ function keys() {
   let said = [];
   /** The key above, when nothing but its own lines stand between. */
   let above = null;
+  /** Below an array of tables, whose keys say themselves what holds without them. */
+  let isList = false;
   // The file's own introduction ends at its first blank line.
   const lines = readFileSync(join(ROOT, 'systemd/blockd.toml'), 'utf8').split('\n');
   for (const line of lines.slice(lines.indexOf('') + 1)) {
     const key = /^(# )?([a-z_]\w*|"[a-z/-]+") = /.exec(line);
-    if (/^\[\w+\]$/.test(line)) {
-      out.push(`.SS ${line}`, ...paragraphs(said));
+    // An array of tables is shown commented out: by default there is none.
+    const heading = /^(?:# \[)?(\[\w+\])\]?$/.exec(line);
+    if (heading !== null) {
+      out.push(`.SS ${heading[1]}`, ...paragraphs(said));
       said = [];
       above = null;
+      isList = line.startsWith('#');
     } else if (key !== null) {
       const [, isExample, name] = key;
       const head = escaped(line.replace(/^# /, ''));
@@ -125,7 +130,7 @@ function keys() {
         out.push('.TP', `.B ${head}`);
         above = { name, at: out.length };
         out.push(...paragraphs(said));
-        if (isExample)
+        if (isExample && !isList)
           out.push(...(said.length === 0 ? [] : ['.IP']), 'Not set by default; what stands here is an example.');
       }
       said = [];

@@ -28,6 +28,7 @@ const SERVERS = [
   ['/usr/lib/postfix/postfix-cdb.so', 'postfix-cdb'],
   ['/usr/bin/redis-server', 'redis-server'],
   ['/usr/bin/openssl', 'openssl'],
+  ['/usr/bin/minisign', 'minisign'],
   ['/usr/sbin/nft', 'nftables'],
   ['/usr/sbin/ip', 'iproute2'],
   ['/usr/bin/mount', 'mount'],

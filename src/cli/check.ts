@@ -1,4 +1,5 @@
 /** `blockctl check`: is the config right, are the rules safe, and do they see what their samples say. */
+import type { Config } from '../config/schema.js';
 import type { ExitCode } from '../domain/errors.js';
 import { UsageError } from '../domain/errors.js';
 import { Filter } from '../filter/filter.js';
@@ -26,9 +27,10 @@ export async function check(context: Context): Promise<ExitCode> {
   for (const { rule, file: where, line, problem } of runSamples(rules)) {
     problems.push(`${where}, rule "${rule}": ${problem}: ${readable(line)}`);
   }
+  const lists = await checkLists(config, problems);
   const samples = rules.reduce((sum, rule) => sum + rule.matches.length + rule.ignores.length, 0);
   if (globals.json === true) {
-    await output.json({ ok: problems.length === 0, config: file, rules: rules.length, samples, problems });
+    await output.json({ ok: problems.length === 0, config: file, rules: rules.length, samples, lists, problems });
     return problems.length === 0 ? 0 : 1;
   }
   await output.line(`config   ${file ?? 'none: the defaults hold'}`);
@@ -36,6 +38,11 @@ export async function check(context: Context): Promise<ExitCode> {
   await output.line(
     `filters  ${plural(rules.length, 'rule')}, ${own === 0 ? 'all packaged' : `${own} of them from ${config.log.filters}`}; ${plural(samples, 'sample line')}`,
   );
+  for (const { name, entries, bogus, tooWide } of lists) {
+    const odd = `${bogus > 0 ? `, ${plural(bogus, 'line')} not understood` : ''}${tooWide > 0 ? `, ${tooWide} too wide` : ''}`;
+    const what = entries === null ? 'not fetched yet; the daemon does that' : plural(entries, 'network') + odd;
+    await output.line(`list     ${name}: ${what}`);
+  }
   if (problems.length === 0) {
     await output.line(styled(output.look, 'green', 'All is well.'));
     return 0;
@@ -44,4 +51,25 @@ export async function check(context: Context): Promise<ExitCode> {
   for (const problem of problems) output.error(problem);
   output.error(plural(problems.length, 'problem'));
   return 1;
+}
+
+interface CheckedList {
+  readonly name: string;
+  /** Null for a URL of which no copy is kept here. */
+  readonly entries: number | null;
+  /** Lines that name no network. */
+  readonly bogus: number;
+  readonly tooWide: number;
+}
+
+/** Files are read; of a URL what is kept, since checking asks nobody. */
+async function checkLists(config: Config, problems: string[]): Promise<CheckedList[]> {
+  if (config.lists.length === 0) return [];
+  const { readLists } = await import('../lists/lists.js');
+  const { listsFolder } = await import('../lists/kept-list.js');
+  return (await readLists(config, listsFolder(config))).map(({ config: { name, file }, got, problem }) => {
+    if (file !== undefined && problem !== null) problems.push(`list ${name} ${readable(problem)}`);
+    const { entries = null, bogus = 0, tooWide = 0 } = got?.text ?? {};
+    return { name, entries, bogus, tooWide };
+  });
 }

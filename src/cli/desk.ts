@@ -11,6 +11,7 @@ import { ownAddresses } from '../domain/own-addresses.js';
 import type { Allowlist, AllowRules } from '../policy/allowlist.js';
 import type { Policy, PolicySettings } from '../policy/policy.js';
 import type { AccessMap } from '../postfix/access-map.js';
+import type { PostscreenMap } from '../postfix/postscreen-map.js';
 import { type DaemonNote, daemonNoteName, isRunning } from '../store/daemon-note.js';
 import { openStore } from '../store/open.js';
 import type { Store } from '../store/store.js';
@@ -151,6 +152,10 @@ export class Desk {
   async map(): Promise<AccessMap | null> {
     const spec = await this.mapSpec();
     if (spec === null) return null;
+    return openMap(spec, this.#mapOptions, this.mode, this.#output);
+  }
+
+  get #mapOptions(): MapOptions {
     const { postfix } = this.config;
     const noted = this.note?.postfix;
     const configDirectory = this.#inForce(
@@ -158,18 +163,13 @@ export class Desk {
       postfix.config_directory,
       noted?.configDirectory ?? undefined,
     );
-    return openMap(
-      spec,
-      {
-        reply: this.#inForce('postfix.reply', postfix.reply, noted?.reply),
-        postmap: this.#inForce('postfix.postmap', postfix.postmap, noted?.postmap),
-        reload: this.#inForce('postfix.reload', postfix.reload, noted?.reload),
-        maxEntries: this.maxEntries,
-        ...(configDirectory !== undefined && { configDirectory }),
-      },
-      this.mode,
-      this.#output,
-    );
+    return {
+      reply: this.#inForce('postfix.reply', postfix.reply, noted?.reply),
+      postmap: this.#inForce('postfix.postmap', postfix.postmap, noted?.postmap),
+      reload: this.#inForce('postfix.reload', postfix.reload, noted?.reload),
+      maxEntries: this.maxEntries,
+      ...(configDirectory !== undefined && { configDirectory }),
+    };
   }
 
   /** A daemon at work sees to that by itself. */
@@ -191,6 +191,7 @@ export class Desk {
     try {
       const map = await this.map();
       await map?.publish(() => this.store.bans(Date.now()));
+      await this.publishPostscreen();
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       const then = this.running
@@ -214,6 +215,22 @@ export class Desk {
     this.#output.notice(
       `no daemon runs, so the nftables sets still hold ${released.length > 1 ? 'them' : first}: start it, or as root: ${nft} '${what}'`,
     );
+  }
+
+  /** postscreen's table, brought in step at once; resolves with its entries, null where there is none. */
+  async publishPostscreen(): Promise<number | null> {
+    const { postscreen_map, postscreen_every } = this.config.postfix;
+    const noted = this.note?.postfix;
+    const path = this.#inForce('postfix.postscreen_map', postscreen_map, noted?.postscreenMap ?? undefined);
+    if (path === undefined) return null;
+    const leadMs = this.#inForce('postfix.postscreen_every', postscreen_every, noted?.postscreenEveryMs);
+    const map = await openPostscreenMap(path, leadMs, this.#mapOptions);
+    const enforced = this.mode === 'enforce';
+    const now = Date.now();
+    const { entries, notReloaded } = await map.publish(async () => (enforced ? this.store.bans(now) : []), now);
+    if (notReloaded !== null)
+      this.#output.notice(`${notReloaded}: postscreen sees the change when Postfix is reloaded`);
+    return entries;
   }
 
   async #mynetworks(): Promise<string[]> {
@@ -249,6 +266,23 @@ export async function mapFromConfig({ config }: LoadedConfig, output: Output): P
   const configDirectory = config_directory === undefined ? {} : { configDirectory: config_directory };
   const spec = map === undefined ? await defaultSpec(config) : specOf(map);
   return openMap(spec, { reply, postmap, reload, ...configDirectory }, config.mode, output);
+}
+
+/** postscreen's table from the config alone, for a command that must not need the store; null where there is none. */
+export async function postscreenMapFromConfig({ config }: LoadedConfig): Promise<PostscreenMap | null> {
+  const { postscreen_map: path, postscreen_every: leadMs, reload, config_directory } = config.postfix;
+  const configDirectory = config_directory === undefined ? {} : { configDirectory: config_directory };
+  return path === undefined ? null : openPostscreenMap(path, leadMs, { reload, ...configDirectory });
+}
+
+async function openPostscreenMap(
+  path: string,
+  leadMs: number,
+  options: Pick<MapOptions, 'reload' | 'maxEntries' | 'configDirectory'>,
+): Promise<PostscreenMap> {
+  becomeOwnerOf(dirname(path));
+  const { PostscreenMap } = await import('../postfix/postscreen-map.js');
+  return new PostscreenMap({ path, leadMs, ...options });
 }
 
 interface MapSpec {

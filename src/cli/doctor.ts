@@ -1,6 +1,7 @@
 /** `blockctl doctor`: is Postfix wired to the map, is the map fresh, is main.cf sound, and what to do where not. */
 import { BlockdError, type ExitCode, UnavailableError } from '../domain/errors.js';
 import { adviseOn } from '../postfix/advice.js';
+import { postscreenTable } from '../postfix/advice-postscreen.js';
 import { type Finding, fail, type Level, ok } from '../postfix/finding.js';
 import { findMailLog, type MailLog } from '../postfix/mail-log.js';
 import { typeFindings } from '../postfix/map-type.js';
@@ -13,6 +14,7 @@ import { logFindings } from './doctor-log.js';
 import { mapFindings } from './doctor-map.js';
 import { sweepFindings } from './doctor-sweep.js';
 import { plural } from './format.js';
+import { listFindings } from './lists.js';
 import type { Output } from './output.js';
 import { type Style, safe, styled } from './terminal.js';
 import { wrap } from './wrap.js';
@@ -37,6 +39,7 @@ export async function doctor(context: Context, version: string): Promise<ExitCod
     ...own,
     ...clock,
     ...sweep,
+    ...(settings instanceof Error ? [] : postscreenTable(settings, config.postfix.postscreen_map)),
     ...(settings instanceof Error ? [] : adviseOn(settings, map)),
   ];
   const exitCode = settings instanceof Error || isAway ? 3 : findings.some(({ level }) => level === 'fail') ? 1 : 0;
@@ -70,6 +73,7 @@ async function atOwnDesk(
         ...storeFindings(desk),
         ...daemonFindings(desk, facts.version),
         ...modeFindings(desk),
+        ...(await listFindings(desk)),
       ],
     };
     return 0;

@@ -3,6 +3,7 @@ import { contains } from '../domain/address.js';
 import type { Ban } from '../domain/ban.js';
 import { formatDuration } from '../domain/duration.js';
 import type { ExitCode } from '../domain/errors.js';
+import { isFresh, type Lists } from '../policy/lists.js';
 import type { Policy } from '../policy/policy.js';
 import { UNKNOWN } from '../policy/policy.js';
 import type { Evidence, SubjectState } from '../policy/state.js';
@@ -11,6 +12,8 @@ import {
   BANNED_BY,
   banJson,
   iso,
+  listingJson,
+  listingSentence,
   localTime,
   plural,
   RELEASED,
@@ -19,6 +22,7 @@ import {
   rounded,
   shortNumber,
 } from './format.js';
+import { listsAtHand } from './lists.js';
 import { readable } from './logtext.js';
 import { bannerOf } from './mode.js';
 import type { Output } from './output.js';
@@ -28,7 +32,8 @@ import { type Style, safe, styled } from './terminal.js';
 export async function explain(text: string, context: Context): Promise<ExitCode> {
   return atDesk(context, { create: false }, async (desk) => {
     const { output, globals } = context;
-    const facts = await gather(desk, subjectFrom(text, desk.config.ban.ipv6_prefix));
+    const subject = subjectFrom(text, desk.config.ban.ipv6_prefix);
+    const facts = await gather(desk, subject, await listsAtHand(desk.config, desk.note, output));
     if (globals.json === true) await output.json(toJson(facts));
     else if (facts.known) await print(facts, output);
     else await output.line(`Nothing is known about ${facts.subject}: no line of the log ever scored for it.`);
@@ -49,9 +54,11 @@ interface Facts {
   /** The subject's own ban, else that of a network around it. */
   readonly ban: Ban | null;
   readonly evidence: readonly Evidence[];
+  /** Lists of others that name it; of the fresh ones the first counts. */
+  readonly listed: ReturnType<Lists['all']>;
 }
 
-async function gather(desk: Desk, subject: string): Promise<Facts> {
+async function gather(desk: Desk, subject: string, lists: Lists): Promise<Facts> {
   const { store, now } = desk;
   const policy = await desk.policy();
   const stored = (await store.states([subject])).get(subject);
@@ -60,22 +67,25 @@ async function gather(desk: Desk, subject: string): Promise<Facts> {
   const own = state.ban !== null && state.ban.until > now ? state.ban : null;
   const ban = own ?? (await store.bans(now)).findLast((one) => contains(one.subject, subject)) ?? null;
   const protectedWhy = policy.protectedWhy(subject, stored, now);
+  const listed = lists.all(subject);
   return {
     desk,
     policy,
     subject,
     state,
-    known: stored !== undefined || evidence.length > 0 || ban !== null || protectedWhy !== null,
+    known: stored !== undefined || evidence.length > 0 || ban !== null || protectedWhy !== null || listed.length > 0,
     score: policy.scoreAt(state, now),
     threshold: policy.thresholdAt(state, now),
     strikes: policy.strikesAt(state, now),
     protectedWhy,
     ban,
     evidence,
+    listed,
   };
 }
 
-function toJson({ desk, subject, state, score, threshold, strikes, protectedWhy, ban, evidence }: Facts) {
+function toJson(facts: Facts) {
+  const { desk, subject, state, score, threshold, strikes, protectedWhy, ban, evidence, listed } = facts;
   return {
     subject,
     mode: desk.mode,
@@ -85,6 +95,11 @@ function toJson({ desk, subject, state, score, threshold, strikes, protectedWhy,
     offenses: state.offenses,
     strikes: rounded(strikes),
     protected: protectedWhy,
+    listed: listed.map((one) => ({
+      ...listingJson(one),
+      fresh: isFresh(one, desk.now),
+      counts: one === counting(facts),
+    })),
     ban: ban === null ? null : banJson(ban),
     evidence: evidence.map(({ at, rule, points, line }) => ({
       at: iso(at),
@@ -94,6 +109,11 @@ function toJson({ desk, subject, state, score, threshold, strikes, protectedWhy,
     })),
     releases: releasesOf(state, desk.now).map(({ at, how }) => ({ at: iso(at), how })),
   };
+}
+
+/** The list whose points are its head start. */
+function counting({ listed, desk }: Facts) {
+  return listed.find((one) => isFresh(one, desk.now));
 }
 
 /** A ban that is over and that no daemon has settled yet ended on time all the same. */
@@ -118,10 +138,22 @@ async function print(facts: Facts, output: Output): Promise<void> {
     await output.line(
       `${name('since')}${localTime(ban.since)} (${roughly(ban.since, now)}), by ${BANNED_BY[ban.by]}: ${safe(ban.reason)}`,
     );
+    if (ban.listed !== undefined)
+      await output.line(
+        `${name('')}with ${plural(ban.listed.points, 'point')} by ${listingSentence(ban.listed, ban.since)}`,
+      );
   }
   if (protectedWhy !== null)
     await output.line(`${name('protected')}${styled(look, 'green', 'never banned')}: ${safe(protectedWhy)}`);
   await output.line(name('score') + scoreSentence(facts));
+  for (const one of facts.listed) {
+    const worth = !isFresh(one, now)
+      ? 'too old, no points'
+      : one !== counting(facts)
+        ? 'another gives more points'
+        : `a head start of ${plural(one.points, 'point')}`;
+    await output.line(`${name('listed')}by ${listingSentence(one, now)}: ${worth}`);
+  }
   await output.line(name('offenses') + String(state.offenses));
   await output.line(name('strikes') + strikesSentence(facts));
   if (ban !== null)

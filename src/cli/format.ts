@@ -1,11 +1,22 @@
 /** Times and bans in the words of people, and bans in the JSON that others rely on. */
-import type { Ban, ReleaseHow } from '../domain/ban.js';
+import type { Ban, Listing, ReleaseHow } from '../domain/ban.js';
 import { formatDuration } from '../domain/duration.js';
+import { safe } from '../domain/safe.js';
 
 /** A ban as `blockctl list --json` prints it. */
 export function banJson(ban: Ban) {
-  const { subject, since, until, reason, strikes, host, by, refused } = ban;
-  return { subject, since: iso(since), until: iso(until), reason, strikes: rounded(strikes), host, by, refused };
+  const { subject, since, until, reason, strikes, host, by, refused, listed } = ban;
+  const told = { subject, since: iso(since), until: iso(until), reason, strikes: rounded(strikes), host, by, refused };
+  return { ...told, ...(listed !== undefined && { listed: listingJson(listed) }) };
+}
+
+export function listingJson({ list, source, points, refreshedAt }: Listing) {
+  return { list, source, points, refreshedAt: iso(refreshedAt) };
+}
+
+/** `list drop (https://lists.example.net/drop.txt, refreshed 3 h ago)` */
+export function listingSentence({ list, source, refreshedAt }: Listing, now: number): string {
+  return `list ${safe(list)} (${safe(source)}, refreshed ${roughly(refreshedAt, now)})`;
 }
 
 /** ISO 8601, UTC. */

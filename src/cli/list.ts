@@ -1,5 +1,5 @@
 /** `blockctl list`: who is banned, and with `--all` who was. */
-import type { Ban, Release } from '../domain/ban.js';
+import { type Ban, type Release, reasonWithList } from '../domain/ban.js';
 import type { ExitCode } from '../domain/errors.js';
 import { MAX_CHANGES } from '../store/store.js';
 import { atDesk, type Context, type Desk } from './desk.js';
@@ -71,7 +71,7 @@ function columnsOf({ now }: Desk, all: boolean): Column<Row>[] {
     },
     { title: 'REFUSED', text: ({ ban }) => String(ban.refused), right: true, style: dimmed },
     { title: 'BY', text: ({ ban }) => ban.by, spare: 2, style: dimmed },
-    { title: 'REASON', text: ({ ban }) => ban.reason, least: 16, style: dimmed },
+    { title: 'REASON', text: ({ ban }) => reasonWithList(ban), least: 16, style: dimmed },
   ];
   return columns.filter((column) => column !== false);
 }

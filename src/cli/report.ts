@@ -6,6 +6,7 @@ import { type ExitCode, reasonOf, UnavailableError, UsageError } from '../domain
 import { Filter } from '../filter/filter.js';
 import { loadRules, packagedFilters } from '../filter/load.js';
 import { Allowlist, type AllowRules } from '../policy/allowlist.js';
+import type { Lists } from '../policy/lists.js';
 import { Policy, type PolicySettings } from '../policy/policy.js';
 import { historyReport, readHours } from '../report/history.js';
 import { openLogs } from '../report/logs.js';
@@ -13,6 +14,7 @@ import { type LogReport, makeReport, type Report } from '../report/report.js';
 import type { Trial } from '../report/trial.js';
 import { MemoryStore } from '../store/memory.js';
 import { atDesk, type Context, configOf, Desk } from './desk.js';
+import { listsAtHand } from './lists.js';
 import { Progress } from './progress.js';
 import { reportJson } from './report-json.js';
 import { printReport } from './report-text.js';
@@ -63,7 +65,7 @@ export async function replay(
   names: readonly string[],
   options: Pick<ReportArguments, 'since' | 'until'>,
   context: Context,
-  trialsFor: (settings: PolicySettings, allowlist: Allowlist) => readonly Trial[] = () => [],
+  trialsFor: (settings: PolicySettings, allowlist: Allowlist, lists: Lists) => readonly Trial[] = () => [],
 ): Promise<LogReport> {
   const { output } = context;
   const { config } = configOf(context.globals);
@@ -73,14 +75,15 @@ export async function replay(
   }
   const logs = await openLogs(names);
   const allowlist = new Allowlist(await allowRulesOf(context));
+  const lists = await listsAtHand(config, null, output);
   const settings = { ...toPolicySettings(config), dryRun: true };
   const progress = new Progress(process.stderr, logs);
   try {
     return await makeReport(logs, {
       filter: filterOf(config),
-      policy: new Policy(settings, allowlist),
+      policy: new Policy(settings, allowlist, lists),
       ...range,
-      trials: trialsFor(settings, allowlist),
+      trials: trialsFor(settings, allowlist, lists),
       onProgress: ({ lines }) => progress.show(lines),
     });
   } finally {

@@ -3,9 +3,11 @@ import type { ExitCode } from '../domain/errors.js';
 import { BlockdError, UnavailableError } from '../domain/errors.js';
 import { maskPassword } from '../domain/secret.js';
 import { lagOf } from '../source/lag.js';
+import type { ListNote } from '../store/daemon-note.js';
 import type { Store } from '../store/store.js';
 import { atDesk, type Context, configOf, type Desk } from './desk.js';
 import { iso, plural, relative } from './format.js';
+import { listNoteJson, listNoteSentence, listNotes } from './lists.js';
 import { describeMode } from './mode.js';
 import type { Output } from './output.js';
 import { safe, styled } from './terminal.js';
@@ -41,6 +43,7 @@ interface Facts {
   readonly logs: readonly LogFacts[];
   readonly map: MapFacts | null;
   readonly counts: Awaited<ReturnType<Store['counts']>>;
+  readonly lists: readonly ListNote[];
 }
 
 export interface LogFacts {
@@ -63,7 +66,7 @@ export interface MapFacts {
 async function gather(desk: Desk): Promise<Facts> {
   const logs = await logFacts(desk);
   const counts = await desk.store.counts(desk.now);
-  return { desk, logs, map: await mapFacts(desk, counts.banned), counts };
+  return { desk, logs, map: await mapFacts(desk, counts.banned), counts, lists: await listNotes(desk) };
 }
 
 /** How far each log was counted. */
@@ -99,7 +102,7 @@ export function storeUrl({ store, missing, config }: Desk): string {
   return missing ? maskPassword(config.store.url) : store.url;
 }
 
-function toJson({ desk, logs, map, counts }: Facts) {
+function toJson({ desk, logs, map, counts, lists }: Facts) {
   const { note } = desk;
   const time = (at: number | null) => (at === null ? null : iso(at));
   return {
@@ -127,13 +130,14 @@ function toJson({ desk, logs, map, counts }: Facts) {
             leftOut: map.leftOut,
             publishedAt: time(map.publishedAt),
           },
+    lists: lists.map((list) => listNoteJson(list, desk.now)),
     scored: counts.scored,
     banned: counts.banned,
     counters: note?.counters ?? null,
   };
 }
 
-async function print({ desk, logs, map, counts }: Facts, output: Output): Promise<void> {
+async function print({ desk, logs, map, counts, lists }: Facts, output: Output): Promise<void> {
   const { look } = output;
   const { now, note } = desk;
   const row = (label: string, text: string) => output.line(`${styled(look, 'bold', label.padEnd(8))} ${text}`);
@@ -152,6 +156,7 @@ async function print({ desk, logs, map, counts }: Facts, output: Output): Promis
     `${safe(storeUrl(desk))}: ${desk.missing ? 'not there yet; ' : ''}${plural(counts.scored, 'subject')} known, ${counts.banned} banned`,
   );
   await row('map', map === null ? 'none: dry-run needs none' : mapSentence(map, now));
+  for (const list of lists) await row('list', listNoteSentence(list, now));
   if (note === null) return;
   const { lines, offenses, bans, releases, refused } = note.counters;
   const counted = [

@@ -20,8 +20,8 @@ export async function tune(
   const { output, globals } = context;
   if (names.length === 0) throw new UsageError('tune wants a log, several of them, or - for standard input');
   let trials: readonly Trial[] = [];
-  const report = await replay(names, options, context, (settings, allowlist) => {
-    trials = tuneTrials(settings, allowlist);
+  const report = await replay(names, options, context, (settings, allowlist, lists) => {
+    trials = tuneTrials(settings, allowlist, lists);
     return trials;
   });
   const rows = tuneRows(trials, { ...toPolicySettings(configOf(globals).config), dryRun: true });

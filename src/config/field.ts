@@ -50,6 +50,22 @@ export function section<F extends Fields>(keys: F): Field<{ readonly [K in keyof
   };
 }
 
+/** An array of tables, each with these keys; none unless somebody wrote one. */
+export function tables<F extends Fields>(keys: F): Field<readonly Value<ReturnType<typeof section<F>>>[]> {
+  const each = section(keys);
+  return {
+    keys,
+    read(value, key, context) {
+      if (value === undefined) return [];
+      if (!Array.isArray(value)) {
+        context.problem(key, `is a list of tables: write the keys of each under [[${key.join('.')}]]`);
+        return [];
+      }
+      return value.map((one, index) => each.read(one, [...key, String(index + 1)], context));
+    },
+  };
+}
+
 /** The sentence by which the loader knows a problem as an unknown key, to add the nearest known one. */
 export const UNKNOWN_KEY = 'unknown key';
 

@@ -158,7 +158,8 @@ class Draft {
     const exact = this.#origins.get(name);
     if (exact !== undefined) return exact;
     for (const [other, origin] of this.#origins) if (other.startsWith(`${name}.`)) return origin;
-    return 'config';
+    // In an array of tables nothing but the whole array was given by somebody.
+    return key.length > 1 ? this.#origin(key.slice(0, -1)) : 'config';
   }
 
   #sentence({ key, sentence }: Problem): string {
@@ -181,6 +182,7 @@ function isCommandLine(origin: string): boolean {
 function crossProblems(config: Config): Problem[] {
   const problems: Problem[] = [];
   const { ban, handover, report, notify } = config;
+  problems.push(...listProblems(config), ...postscreenProblems(config));
   if (ban.first > ban.max) {
     const lengths = `${formatDuration(ban.first)} against ${formatDuration(ban.max)}`;
     problems.push({
@@ -219,6 +221,35 @@ function crossProblems(config: Config): Problem[] {
     });
   }
   return problems;
+}
+
+function listProblems({ lists, score }: Config): Problem[] {
+  return lists.flatMap(({ name, file, url, points }, index) => {
+    const problem = (key: string, sentence: string) => ({ key: ['lists', String(index + 1), key], sentence });
+    const problems: Problem[] = [];
+    if (name === '') problems.push(problem('name', 'is missing: every list has a name of its own'));
+    else if (lists.findIndex((one) => one.name === name) < index)
+      problems.push(problem('name', `"${name}" is the name of a list above: every list has its own`));
+    if ((file === undefined) === (url === undefined))
+      problems.push(problem('file', 'or url is needed, and not both: it says where the list is'));
+    if (points === 0) problems.push(problem('points', 'is missing: write a number above 0'));
+    else if (points >= score.threshold) {
+      const numbers = `${points} against ${score.threshold}`;
+      problems.push(
+        problem(
+          'points',
+          `must be below score.threshold (${numbers}): a list alone never bans, own offenses must do the rest`,
+        ),
+      );
+    }
+    return problems;
+  });
+}
+
+function postscreenProblems({ postfix }: Config): Problem[] {
+  const map = postfix.map?.replace(/^\w+:/, '');
+  const clash = postfix.postscreen_map !== undefined && [map, `${map}.cidr`].includes(postfix.postscreen_map);
+  return clash ? [{ key: ['postfix', 'postscreen_map'], sentence: 'is the access map itself: name another file' }] : [];
 }
 
 function cronSentence(text: string): string {

@@ -1,7 +1,7 @@
 /** Every config key with its default; the example in `systemd/blockd.toml` documents each for the admin. */
 import { hostname } from 'node:os';
 import { parseAddress, parseNetwork } from '../domain/address.js';
-import { maskPassword, maskWebhook } from '../domain/secret.js';
+import { maskPassword, maskQuery, maskWebhook } from '../domain/secret.js';
 import {
   duration,
   flag,
@@ -13,6 +13,7 @@ import {
   section,
   someOf,
   type TextRule,
+  tables,
   text,
   texts,
   type Value,
@@ -25,8 +26,9 @@ export type Mode = (typeof MODES)[number];
 export const OCCASIONS = ['wave', 'spared', 'store', 'map'] as const;
 export type Occasion = (typeof OCCASIONS)[number];
 
+export const DEFAULT_STATE_FOLDER = '/var/lib/blockd';
 /** Where blockd keeps the access map unless `postfix.map` says otherwise; the type is Postfix's own default. */
-export const DEFAULT_MAP_PATH = '/var/lib/blockd/postfix/client_access';
+export const DEFAULT_MAP_PATH = `${DEFAULT_STATE_FOLDER}/postfix/client_access`;
 
 const MAP_TYPES = ['hash', 'btree', 'lmdb', 'cdb', 'cidr'];
 
@@ -65,6 +67,14 @@ const MAP: TextRule = {
   },
   canonical: (text, base) =>
     text.replace(/^([a-z]+):(.+)$/, (_, type, path) => `${type}:${PATH.canonical?.(path, base)}`),
+};
+
+/** As main.cf can name it. */
+const TABLE_PATH: TextRule = {
+  ...PATH,
+  wrong: (text) =>
+    PATH.wrong?.(text) ??
+    (/^\/[^\s,]*[^\s,/]$/.test(text) ? null : `"${text}" holds a blank or comma, or names no file`),
 };
 
 const REPLY: TextRule = {
@@ -119,6 +129,23 @@ const WEBHOOK: TextRule = {
       ? null
       : `"${maskWebhook(text)}" holds a user or password: put a token into its path, or call a command instead`;
   },
+};
+
+const LIST_URL: TextRule = {
+  wrong: (text) => {
+    const url = URL.canParse(text) ? new URL(text) : null;
+    if (url === null || !['https:', 'http:'].includes(url.protocol) || url.hostname === '')
+      return `"${maskQuery(text)}" is no URL: write https://HOST/PATH`;
+    return url.username === '' && url.password === '' ? null : 'holds a user or password: name a list that wants none';
+  },
+};
+
+/** Part of a file's name, and said in one word. */
+const LIST_NAME: TextRule = {
+  wrong: (text) =>
+    /^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$/.test(text)
+      ? null
+      : `"${text}" is no name: write 1 to 32 letters, digits, _ or -, such as "drop"`,
 };
 
 /** Seconds may stand in front; names of months and days are not taken. */
@@ -197,12 +224,28 @@ export const configSchema = section({
     reload: texts(['postfix', 'reload']),
     max_entries: number({ fallback: 100_000, atLeast: 1, atMost: 10_000_000, whole: true }),
     config_directory: optionalText(PATH),
+    postscreen_map: optionalText(TABLE_PATH),
+    postscreen_every: duration('1m', '1s', '1h'),
   }),
   frontline: section({
     nftables: flag(false),
     nft: text('nft'),
     table: text('blockd', matching(/^[A-Za-z][A-Za-z0-9_]{0,30}$/, 'wants a letter, then letters, digits or _')),
     drop: flag(false),
+  }),
+  lists: tables({
+    name: text('', LIST_NAME),
+    file: optionalText(PATH),
+    url: optionalText(LIST_URL),
+    points: number({ fallback: 0, atLeast: 0, atMost: 1e6 }),
+    schedule: text('41 */6 * * *', CRON),
+    max_age: duration('7d', '60s'),
+  }),
+  export: section({
+    file: optionalText(PATH),
+    format: oneOf(['plain', 'json', 'nft', 'cidr'], 'plain'),
+    schedule: text('*/10 * * * *', CRON),
+    sign_key: optionalText(PATH),
   }),
   handover: section({
     enabled: flag(true),
@@ -234,6 +277,7 @@ export const configSchema = section({
 
 /** The whole config, validated; durations in milliseconds. */
 export type Config = Value<typeof configSchema>;
+export type ListConfig = Config['lists'][number];
 
 /** What holds when nobody set anything. */
 export function defaultConfig(): Config {

@@ -5,12 +5,14 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { ScheduledTask } from 'node-cron';
 import { toPolicySettings } from '../config/load.js';
-import { type Ban, LONGEST_ORDER_MS } from '../domain/ban.js';
+import { type Ban, LONGEST_ORDER_MS, reasonWithList } from '../domain/ban.js';
 import { formatDuration } from '../domain/duration.js';
 import { BlockdError, reasonOf, UnavailableError } from '../domain/errors.js';
 import type { LogEvent } from '../domain/event.js';
 import { ownAddresses } from '../domain/own-addresses.js';
+import { listsFolder } from '../lists/kept-list.js';
 import { Allowlist, allowRules } from '../policy/allowlist.js';
+import { type Lists, NO_LISTS } from '../policy/lists.js';
 import { Policy, type PolicySettings } from '../policy/policy.js';
 import type { AllowEntry } from '../policy/state.js';
 import type { AccessMap, Picture } from '../postfix/access-map.js';
@@ -19,17 +21,20 @@ import type { Source } from '../source/source.js';
 import { type DaemonCounters, type DaemonNote, daemonNoteName, HEARTBEAT_MS } from '../store/daemon-note.js';
 import { type Outcome, StaleProgressError, type Store } from '../store/store.js';
 import { BanBook } from './ban-book.js';
+import { BanExport } from './ban-export.js';
 import { Counting } from './counting.js';
 import { Digest } from './digest.js';
 import { Handover } from './handover.js';
 import { History } from './history.js';
 import { KernelSets } from './kernel-sets.js';
+import { ListKeeper } from './list-keeper.js';
 import type { Logger } from './log.js';
 import { LoopDelay } from './loop-delay.js';
 import { namesFrom } from './names.js';
 import { NOBODY, type Observer, type Vitals } from './observer.js';
 import type { Plan } from './plan.js';
 import { readPlaces, writePlaces } from './positions-file.js';
+import { Postscreen } from './postscreen.js';
 import { Publisher } from './publisher.js';
 import { isCountedIn, isReadToItsEnd } from './reading.js';
 import { Salvage } from './salvage.js';
@@ -82,6 +87,9 @@ export class Daemon {
   #digest: Promise<void> = Promise.resolve();
   #publisher: Publisher | null = null;
   #kernelSets: KernelSets | null = null;
+  #lists: ListKeeper | null = null;
+  #postscreen: Postscreen | null = null;
+  #exporting: ScheduledTask | null = null;
   #allowed = new Allowlist({ addresses: [], hostnames: [] });
   /** Until the map is compared with the store. */
   #opening: Promise<void> = Promise.resolve();
@@ -136,6 +144,9 @@ export class Daemon {
       await this.#digesting?.stop();
       await this.#handover?.stop();
       await this.#kernelSets?.stop();
+      await this.#lists?.stop();
+      await this.#postscreen?.stop();
+      await this.#exporting?.stop();
       await this.#digest;
       await stopWatching();
     }
@@ -294,6 +305,7 @@ export class Daemon {
   #follow(): void {
     this.#publisher?.request();
     this.#kernelSets?.request();
+    this.#postscreen?.request();
   }
 
   async #openKernelSets(): Promise<void> {
@@ -315,18 +327,38 @@ export class Daemon {
     this.#kernelSets.request(0);
   }
 
+  async #openPostscreen(): Promise<void> {
+    await this.#postscreen?.stop();
+    this.#postscreen = null;
+    const { config, postscreenMap: map } = this.#plan;
+    if (map === null || this.#options.once) return;
+    const book = new BanBook(this.#store);
+    // Nobody is refused in the other modes, also not by what an earlier run left behind.
+    const nobody: Picture = { changes: null, all: () => [] };
+    this.#postscreen = new Postscreen({
+      map,
+      picture: async () => (config.mode === 'enforce' ? this.#pictureFrom(book) : nobody),
+      everyMs: config.postfix.postscreen_every,
+      logger: this.#logger,
+    });
+    this.#postscreen.request(0);
+  }
+
   async #usePlan(plan: Plan): Promise<void> {
     this.#plan = plan;
-    this.#policy = new Policy(toPolicySettings(plan.config), await this.#allowlist());
+    this.#policy = new Policy(toPolicySettings(plan.config), await this.#allowlist(), await this.#openLists());
     await this.#pruning?.stop();
     this.#pruning = await this.#schedule(plan.config.store.prune, () => this.#inBackground(() => this.#prune()));
     this.#counting?.use(plan.filter, this.#policy);
+    await this.#lists?.start(Date.now());
     await this.#scheduleDigest();
     await this.#scheduleHandover();
+    await this.#scheduleExport();
     await this.#opening;
     await this.#publisher?.stop();
     this.#publisher = null;
     await this.#openKernelSets();
+    await this.#openPostscreen();
     if (plan.map === null) return;
     if (plan.config.mode === 'dry-run') {
       await this.#emptyMap();
@@ -399,6 +431,27 @@ export class Daemon {
     return this.#allowed;
   }
 
+  /** Those that are there already; they are refreshed beside the counting. */
+  async #openLists(): Promise<Lists> {
+    await this.#lists?.stop();
+    this.#lists = null;
+    const { config } = this.#plan;
+    if (config.lists.length === 0) return NO_LISTS;
+    this.#lists = new ListKeeper({
+      config,
+      folder: listsFolder(config),
+      logger: this.#logger,
+      onChanged: (lists) => this.#replacePolicy(this.#policy.allowlist, lists),
+      schedule: (expression, work) => this.#schedule(expression, work),
+    });
+    return this.#lists.open();
+  }
+
+  #replacePolicy(allowlist: Allowlist, lists: Lists): void {
+    this.#policy = new Policy(this.#policy.settings, allowlist, lists);
+    this.#counting?.use(this.#plan.filter, this.#policy);
+  }
+
   async #mynetworks(): Promise<string[]> {
     const { postconf, config_directory } = this.#plan.config.postfix;
     try {
@@ -424,8 +477,7 @@ export class Daemon {
     if (changes.length === 0 && !gap) return;
     this.#observer.heard(changes);
     if (gap || changes.some(({ type }) => type === 'allow' || type === 'disallow')) {
-      this.#policy = new Policy(this.#policy.settings, await this.#allowlist());
-      this.#counting?.use(this.#plan.filter, this.#policy);
+      this.#replacePolicy(await this.#allowlist(), this.#policy.lists);
     }
     this.#follow();
   }
@@ -483,6 +535,7 @@ export class Daemon {
         await this.#takeBackLost();
         if (performance.now() - this.#beatenAt >= HEARTBEAT_MS) {
           await this.#reconcile();
+          this.#lists?.tellOld(Date.now());
           await this.#heartbeat(null);
         }
         if (this.#tick % INTACT_EVERY_TICKS === 0) await this.#publisher?.repairIfDamaged();
@@ -548,6 +601,17 @@ export class Daemon {
       return this.#digest;
     };
     this.#digesting = await this.#schedule(config.report.schedule, make);
+  }
+
+  /** At once too: what an earlier run wrote in another mode must not stay. */
+  async #scheduleExport(): Promise<void> {
+    await this.#exporting?.stop();
+    this.#exporting = null;
+    const { config } = this.#plan;
+    if (config.export.file === undefined || this.#options.once) return;
+    const bans = new BanExport(config, this.#store, this.#logger);
+    await bans.write(Date.now());
+    this.#exporting = await this.#schedule(config.export.schedule, () => bans.write(Date.now()));
   }
 
   /** Beside the counting: name servers may take their time. */
@@ -636,11 +700,14 @@ export class Daemon {
         reload: config.postfix.reload,
         configDirectory: config.postfix.config_directory ?? null,
         maxEntries: config.postfix.max_entries,
+        postscreenMap: config.postfix.postscreen_map ?? null,
+        postscreenEveryMs: config.postfix.postscreen_every,
       },
       startedAt: this.#startedAt,
       heartbeatAt: Date.now(),
       stoppedAt,
       counters,
+      ...(this.#lists !== null && { lists: { folder: listsFolder(config), all: this.#lists.notes } }),
     };
     await this.#store.setNote(daemonNoteName(config.store.host), note);
   }
@@ -696,12 +763,13 @@ export class Daemon {
   }
 }
 
-function banFields({ subject, since, until, reason, by, host }: Ban): Record<string, unknown> {
-  return { subject, since: new Date(since).toISOString(), until: new Date(until).toISOString(), reason, by, host };
+function banFields({ subject, since, until, reason, by, host, listed }: Ban): Record<string, unknown> {
+  const [from, to] = [new Date(since).toISOString(), new Date(until).toISOString()];
+  return { subject, since: from, until: to, reason, by, host, ...(listed !== undefined && { listed: listed.list }) };
 }
 
 function describe(ban: Ban, now: number): string {
   const length = `for ${formatDuration(ban.until - ban.since)}`;
   const over = ban.until <= now ? ', already over' : '';
-  return `${ban.subject}${ban.host === null ? '' : ` (${ban.host})`} ${length}${over}: ${ban.reason}`;
+  return `${ban.subject}${ban.host === null ? '' : ` (${ban.host})`} ${length}${over}: ${reasonWithList(ban)}`;
 }

@@ -7,6 +7,7 @@ import { Filter } from '../filter/filter.js';
 import { loadRules, packagedFilters } from '../filter/load.js';
 import { AccessMap, parseMapSpec } from '../postfix/access-map.js';
 import { defaultMapType } from '../postfix/postconf.js';
+import { PostscreenMap } from '../postfix/postscreen-map.js';
 import { openSource } from '../source/open.js';
 import type { Source, SourceOptions } from '../source/source.js';
 import type { Logger } from './log.js';
@@ -18,6 +19,8 @@ export interface Plan {
   readonly logs: readonly string[];
   /** Null in dry-run when the config names none. */
   readonly map: AccessMap | null;
+  /** Null when the config names none. */
+  readonly postscreenMap: PostscreenMap | null;
   openSource(options: SourceOptions): Source;
 }
 
@@ -42,6 +45,7 @@ export async function makePlan(
     filter,
     logs: config.log.journal ? [...files, 'journal'] : files,
     map: await accessMap(config, options.logger),
+    postscreenMap: postscreenMap(config),
     openSource: (source) => openSource({ files, journal: config.log.journal }, source),
   };
 }
@@ -91,4 +95,11 @@ async function accessMap(config: Config, logger: Logger): Promise<AccessMap | nu
     maxEntries: postfix.max_entries,
     onNotice: (level, message) => logger[level]({ event: 'map' }, message),
   });
+}
+
+function postscreenMap({ postfix }: Config): PostscreenMap | null {
+  const { postscreen_map: path, postscreen_every: leadMs, reload, max_entries: maxEntries, config_directory } = postfix;
+  if (path === undefined) return null;
+  const where = config_directory === undefined ? {} : { configDirectory: config_directory };
+  return new PostscreenMap({ path, leadMs, reload, maxEntries, ...where });
 }

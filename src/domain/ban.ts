@@ -24,6 +24,19 @@ export interface Ban {
   readonly by: BannedBy;
   /** How often the client was turned away, or would have been, since then. */
   readonly refused: number;
+  /** The list of others without which it would not have been banned yet. */
+  readonly listed?: Listing;
+}
+
+/** What a list of others says of a subject. */
+export interface Listing {
+  /** The list's name in the config. */
+  readonly list: string;
+  /** File or URL, safe to print. */
+  readonly source: string;
+  readonly points: number;
+  /** When what it holds was last known to be right, milliseconds. */
+  readonly refreshedAt: number;
 }
 
 export interface Release {
@@ -31,4 +44,9 @@ export interface Release {
   readonly how: ReleaseHow;
   /** The ban that ended. */
   readonly ban: Ban;
+}
+
+/** `postfix/user-unknown, with 2 points by list drop` */
+export function reasonWithList({ reason, listed }: Pick<Ban, 'reason' | 'listed'>): string {
+  return listed === undefined ? reason : `${reason}, with ${listed.points} points by list ${listed.list}`;
 }

@@ -21,3 +21,8 @@ export function maskWebhook(text: string): string {
   const { protocol, host } = new URL(text);
   return `${protocol}//${host}/***`;
 }
+
+/** The URL of a list, safe to print: a key for it stands in its query. */
+export function maskQuery(url: string): string {
+  return maskPassword(url).replace(/\?.*$/, '?***');
+}

@@ -37,3 +37,32 @@ async function merged(one: readonly string[], other: readonly string[]): Promise
   });
   return [...all, ...other.slice(at)];
 }
+
+const NUMBERS_AT_ONCE = 65_536;
+
+/** The numbers in ascending order; `numbers` itself may be used up. */
+export async function numbersInTurns(numbers: Float64Array<ArrayBuffer>): Promise<Float64Array<ArrayBuffer>> {
+  for (let from = 0; from < numbers.length; from += NUMBERS_AT_ONCE) {
+    numbers.subarray(from, from + NUMBERS_AT_ONCE).sort();
+    await nextTurn();
+  }
+  let [sorted, merging] = [numbers, new Float64Array(numbers.length)];
+  for (let run = NUMBERS_AT_ONCE; run < numbers.length; run *= 2) {
+    for (let from = 0; from < numbers.length; from += 2 * run) {
+      const middle = Math.min(from + run, numbers.length);
+      await mergeNumbers(sorted, from, middle, Math.min(middle + run, numbers.length), merging);
+    }
+    [sorted, merging] = [merging, sorted];
+  }
+  return sorted;
+}
+
+/** The two sorted runs of `from` that meet at `middle`, as one into `into`. */
+async function mergeNumbers(all: Float64Array, from: number, middle: number, end: number, into: Float64Array) {
+  let [one, other] = [from, middle];
+  for (let at = from; at < end; at++) {
+    const isOne = other >= end || (one < middle && (all[one] ?? 0) <= (all[other] ?? 0));
+    into[at] = all[isOne ? one++ : other++] ?? 0;
+    if (at % NUMBERS_AT_ONCE === 0) await nextTurn();
+  }
+}

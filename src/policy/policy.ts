@@ -3,10 +3,11 @@
  * The store keeps it, the access map enforces it.
  */
 import { networkOf, subjectOf } from '../domain/address.js';
-import { type Ban, LONGEST_ORDER_MS, type Release, type ReleaseHow } from '../domain/ban.js';
+import { type Ban, type Listing, LONGEST_ORDER_MS, type Release, type ReleaseHow } from '../domain/ban.js';
 import type { LogEvent } from '../domain/event.js';
 import type { Allowlist } from './allowlist.js';
 import { add, NOTHING, rankOf, rebase, valueAt } from './decay.js';
+import { type Lists, NO_LISTS } from './lists.js';
 import type { Change, Spared, Verdict } from './outcome.js';
 import { type Evidence, MAX_RELEASES, type SubjectState } from './state.js';
 
@@ -30,6 +31,8 @@ export interface PolicySettings {
 
 /** Offenses during a ban: what it did not stop, such as a session already open, counts little. */
 const DURING_BAN = 0.1;
+/** The rule by which postscreen turned away whom its access list names: while a ban holds, for that ban. */
+const DENYLISTED = 'postscreen/denylisted';
 /** Five offenses of one point within minutes are five points to a person, though the first has decayed a little. */
 const NEAR_ENOUGH = 0.99;
 /** Standing: accepted messages at which the threshold doubles, and how far it can grow. */
@@ -58,14 +61,16 @@ export const TAKEN_BACK = 'taken back from the access map';
 export class Policy {
   readonly settings: PolicySettings;
   readonly allowlist: Allowlist;
+  readonly lists: Lists;
   /** The addresses judged last: most events are about few of them. */
   readonly #places = new Map<string, Place>();
   #lastIp = '';
   #lastPlace: Place = NOWHERE;
 
-  constructor(settings: PolicySettings, allowlist: Allowlist) {
+  constructor(settings: PolicySettings, allowlist: Allowlist, lists: Lists = NO_LISTS) {
     this.settings = settings;
     this.allowlist = allowlist;
+    this.lists = lists;
   }
 
   /** The subjects whose states judging needs: those of the events, and the networks around them. */
@@ -329,12 +334,15 @@ export class Policy {
     }
     const ownBan = docket.isBannedAt(subject, at);
     const duringBan = ownBan || (network !== null && docket.isBannedAt(network, at));
-    if (duringBan && (event.kind === 'refused' || this.settings.dryRun)) {
+    const atTheDoor = duringBan && event.rule === DENYLISTED;
+    const isRefusal = event.kind === 'refused' || atTheDoor;
+    if (duringBan && (isRefusal || this.settings.dryRun)) {
       docket.countRefusal(ownBan || network === null ? subject : network);
     }
     // A refusal says nothing of one who is turned away only for his network, or by a ban that has just ended.
-    if (event.points <= 0 || (event.kind === 'refused' && !ownBan)) return;
-    docket.offend(subject, event, at, event.kind === 'offense' && duringBan ? event.points * DURING_BAN : event.points);
+    if (event.points <= 0 || (isRefusal && !ownBan)) return;
+    const points = event.kind === 'offense' && duringBan ? event.points * DURING_BAN : event.points;
+    docket.offend(subject, atTheDoor ? { ...event, kind: 'refused' } : event, at, points);
     if (!duringBan) this.#banIfDue(docket, { subject, network, allowedWhy }, event, at);
   }
 
@@ -342,29 +350,37 @@ export class Policy {
     const state = docket.state(subject);
     const score = this.scoreAt(state, at);
     const due = NEAR_ENOUGH * this.thresholdAt(state, at);
-    if (score < due) return;
+    // Whose own points suffice is banned for them alone.
+    const listed = score < due ? this.#listing(subject, at) : null;
+    if (score + (listed?.points ?? 0) < due) return;
     const why = allowedWhy ?? this.protectedWhy(subject, state, at);
     if (why !== null) {
       // Its score goes on growing; what is told is that it got there.
-      if (score - event.points < due) docket.spare({ subject, at, why, rule: event.rule, host: state.host });
+      const headStart = (listed ?? this.#listing(subject, at))?.points ?? 0;
+      if (score + headStart - event.points < due)
+        docket.spare({ subject, at, why, rule: event.rule, host: state.host });
       return;
     }
-    this.#banByScore(docket, subject, at, event.rule, 'score');
+    this.#banByScore(docket, subject, at, { reason: event.rule, by: 'score', ...(listed !== null && { listed }) });
     if (network === null || this.settings.networks === 0) return;
     docket.join(network, subject, at);
     const around = docket.state(network);
     const members = Object.keys(around.members ?? {}).length;
     if (members < this.settings.networks || around.ban !== null) return;
     if (this.protectedWhy(network, around, at) !== null) return;
-    this.#banByScore(docket, network, at, `${members} banned addresses in this network`, 'network');
+    this.#banByScore(docket, network, at, { reason: `${members} banned addresses in this network`, by: 'network' });
   }
 
-  #banByScore(docket: Docket, subject: string, at: number, reason: string, by: 'score' | 'network'): void {
+  #listing(subject: string, at: number): Listing | null {
+    return this.lists.isEmpty ? null : this.lists.strongest(subject, at);
+  }
+
+  #banByScore(docket: Docket, subject: string, at: number, why: Pick<Ban, 'reason' | 'by' | 'listed'>): void {
     const { firstMs, factor, maxMs, strikesHalfLifeMs } = this.settings;
     const state = docket.state(subject);
     const strikes = valueAt(state.strikes, at, strikesHalfLifeMs);
     const lengthMs = Math.min(maxMs, firstMs * factor ** strikes);
-    docket.ban(subject, at, lengthMs, { reason, by, strikes, host: state.host });
+    docket.ban(subject, at, lengthMs, { ...why, strikes, host: state.host });
     docket.change(subject, { score: NOTHING, strikes: add(state.strikes, 1, at, strikesHalfLifeMs) });
   }
 
@@ -449,7 +465,12 @@ class Docket {
     this.#changes.push({ type: 'release', at, release });
   }
 
-  ban(subject: string, at: number, lengthMs: number, why: Pick<Ban, 'reason' | 'by' | 'strikes' | 'host'>): void {
+  ban(
+    subject: string,
+    at: number,
+    lengthMs: number,
+    why: Pick<Ban, 'reason' | 'by' | 'strikes' | 'host' | 'listed'>,
+  ): void {
     const since = Math.floor(at / 1_000) * 1_000;
     const until = Math.ceil((at + lengthMs) / 1_000) * 1_000;
     const ban: Ban = { subject, since, until, ...why, refused: 0 };

@@ -3,8 +3,8 @@
  * It is built aside and renamed, or changed transactionally, so that Postfix finds it whole at every instant.
  */
 import { constants } from 'node:fs';
-import { access, mkdir, readFile, stat } from 'node:fs/promises';
-import { basename, dirname, isAbsolute, join } from 'node:path';
+import { access, mkdir, stat } from 'node:fs/promises';
+import { basename, dirname, isAbsolute } from 'node:path';
 import { LONGEST_BAN_MS } from '../domain/ban.js';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
 import { acquireLock } from '../domain/lock.js';
@@ -36,6 +36,7 @@ import {
   textOf,
   writeWhole,
 } from './map-files.js';
+import { isNamed } from './named.js';
 import { type Differences, Postmap, type PostmapOptions } from './postmap.js';
 import { reloadPostfix } from './reload.js';
 import { complaintOf, run } from './run.js';
@@ -429,7 +430,12 @@ export class AccessMap {
     }
     if (repaired) this.#notice('warn', this.#damage(missing, found.foreign));
     // An smtpd that started without the map never looks for it again; and none ever looks at a cidr map again.
-    if (repaired || this.type === 'cidr' || (missing.length > 0 && (await this.#isWired()))) await this.#reload();
+    if (
+      repaired ||
+      this.type === 'cidr' ||
+      (missing.length > 0 && (await isNamed(this.path, this.#options.configDirectory)))
+    )
+      await this.#reload();
     return result;
   }
 
@@ -530,13 +536,6 @@ export class AccessMap {
           ? `${foreign.length} lines are not blockd's and go, such as ${quoted(foreign[0])}`
           : 'changed by somebody else, damaged, or left halfway';
     return `the access map ${this.type}:${this.path} was not what was last published (${why}): it has been built anew`;
-  }
-
-  /** Does Postfix's configuration name the map? Until it does, there is no smtpd that missed it. */
-  async #isWired(): Promise<boolean> {
-    const folder = this.#options.configDirectory ?? '/etc/postfix';
-    const texts = ['main.cf', 'master.cf'].map((name) => readFile(join(folder, name), 'latin1').catch(() => ''));
-    return (await Promise.all(texts)).some((text) => text.includes(this.path));
   }
 
   /** Bans work without it; only an smtpd that had found no map goes on without one, for at most 100 sessions. */

@@ -1,5 +1,6 @@
 /** Many policies over one reading of the logs: what each stops, what wanted mail it costs, and how large its map grows. */
 import type { Allowlist } from '../policy/allowlist.js';
+import { type Lists, NO_LISTS } from '../policy/lists.js';
 import { Policy, type PolicySettings } from '../policy/policy.js';
 import { Trial } from './trial.js';
 
@@ -28,13 +29,17 @@ export interface TuneRow {
 }
 
 /** The policies to try, the present one first. */
-export function tuneTrials(current: PolicySettings, allowlist: Allowlist): Trial[] {
-  const others = THRESHOLDS.flatMap((threshold) =>
-    HALF_LIVES_MS.flatMap((halfLifeMs) => FIRST_BANS_MS.map((firstMs) => ({ threshold, halfLifeMs, firstMs }))),
-  ).filter((one) => !isSame(one, current));
+export function tuneTrials(current: PolicySettings, allowlist: Allowlist, lists: Lists = NO_LISTS): Trial[] {
+  // A list alone never bans.
+  const thresholds = THRESHOLDS.filter((one) => one > lists.mostPoints);
+  const others = thresholds
+    .flatMap((threshold) =>
+      HALF_LIVES_MS.flatMap((halfLifeMs) => FIRST_BANS_MS.map((firstMs) => ({ threshold, halfLifeMs, firstMs }))),
+    )
+    .filter((one) => !isSame(one, current));
   // A first ban longer than the longest would be cut to it.
   return [current, ...others.filter(({ firstMs }) => firstMs <= current.maxMs)].map(
-    (one) => new Trial(new Policy({ ...current, ...one }, allowlist)),
+    (one) => new Trial(new Policy({ ...current, ...one }, allowlist, lists)),
   );
 }
 

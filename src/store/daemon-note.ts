@@ -15,6 +15,8 @@ export interface DaemonNote {
     readonly configDirectory: string | null;
     /** Absent in what an older version wrote. */
     readonly maxEntries?: number;
+    readonly postscreenMap?: string | null;
+    readonly postscreenEveryMs?: number;
   };
   readonly startedAt: number;
   /** Renewed every `HEARTBEAT_MS`; an older one means that the daemon is gone. */
@@ -22,6 +24,26 @@ export interface DaemonNote {
   /** When it ended in good order, else null. */
   readonly stoppedAt: number | null;
   readonly counters: DaemonCounters;
+  /** Absent without lists, and in what an older version wrote. */
+  readonly lists?: {
+    /** Where the copies are; null: nowhere. */
+    readonly folder: string | null;
+    readonly all: readonly ListNote[];
+  };
+}
+
+/** A list of others, as the daemon has it. */
+export interface ListNote {
+  readonly name: string;
+  /** File or URL, safe to print. */
+  readonly source: string;
+  readonly points: number;
+  readonly maxAgeMs: number;
+  /** Null when there is nothing to go by. */
+  readonly entries: number | null;
+  readonly refreshedAt: number | null;
+  /** Why it could not be refreshed, to go on after its name; null while that works. */
+  readonly problem: string | null;
 }
 
 /** Since the daemon's start. */

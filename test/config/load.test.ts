@@ -285,3 +285,60 @@ it('the policy gets its settings in milliseconds', () => {
     dryRun: true,
   });
 });
+
+describe('lists of others', () => {
+  const list = (more: string, name = 'drop') => `[[lists]]\nname = "${name}"\n${more}\n`;
+  const FILE = 'file = "/etc/drop.txt"';
+
+  it('are taken from a file or a URL, with what they leave out', () => {
+    const { config } = loadConfig({
+      file: fileWith(
+        list(`${FILE}\npoints = 2`) +
+          list('url = "https://lists.example.net/x"\npoints = 1.5\nmax_age = "3d"', 'other'),
+      ),
+    });
+    expect(config.lists).toEqual([
+      { name: 'drop', file: '/etc/drop.txt', points: 2, schedule: '41 */6 * * *', max_age: 7 * 86_400_000 },
+      {
+        name: 'other',
+        url: 'https://lists.example.net/x',
+        points: 1.5,
+        schedule: '41 */6 * * *',
+        max_age: 3 * 86_400_000,
+      },
+    ]);
+  });
+
+  it.each([
+    [
+      'as many points as ban',
+      `${FILE}\npoints = 5`,
+      /lists\.1\.points must be below score\.threshold \(5 against 5\): a list alone never bans/,
+    ],
+    ['no points', FILE, /lists\.1\.points is missing/],
+    ['no place', 'points = 2', /lists\.1\.file or url is needed, and not both/],
+    ['two places', `${FILE}\nurl = "https://lists.example.net/x"\npoints = 2`, /file or url is needed, and not both/],
+    ['a URL of another kind', 'url = "file:///etc/passwd"\npoints = 2', /is no URL: write https:/],
+    ['a URL with a password', 'url = "https://me:secret@lists.example.net/x"\npoints = 2', /holds a user or password/],
+    ['a relative path', 'file = "drop.txt"\npoints = 2', /lists\.1\.file "drop\.txt" is a relative path/],
+    [
+      'a key that is none',
+      `${FILE}\npoints = 2\nmaxage = "1d"`,
+      /unknown key lists\.1\.maxage; did you mean lists\.max_age/,
+    ],
+    ['a schedule that is none', `${FILE}\npoints = 2\nschedule = "daily"`, /lists\.1\.schedule "daily" is no schedule/],
+  ])('are refused with %s', (_, more, why) => {
+    const said = complaint({ file: fileWith(list(more)) });
+    expect(said).toMatch(why);
+    expect(said).not.toContain('secret');
+    expect(said).toContain('blockd.toml:');
+  });
+
+  it('are refused when two have one name, a name that is none, or when they are no tables', () => {
+    const one = list(`${FILE}\npoints = 2`);
+    expect(complaint({ file: fileWith(one + one) })).toContain('lists.2.name "drop" is the name of a list above');
+    expect(complaint({ file: fileWith(list(`${FILE}\npoints = 2`, '../x')) })).toContain('"../x" is no name');
+    expect(complaint({ file: fileWith('lists = "drop"\n') })).toContain('write the keys of each under [[lists]]');
+    expect(complaint({ file: fileWith('lists = ["drop"]\n') })).toContain('lists.1 is a section');
+  });
+});

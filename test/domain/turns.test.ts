@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { eachInTurns, sortedInTurns } from '../../src/domain/turns.js';
+import { eachInTurns, numbersInTurns, sortedInTurns } from '../../src/domain/turns.js';
 
 it('sorts as sort() does, however long', async () => {
   await fc.assert(
@@ -10,6 +10,13 @@ it('sorts as sort() does, however long', async () => {
     }),
     { numRuns: 10 },
   );
+});
+
+it('sorts numbers, however many', async () => {
+  for (const count of [0, 1, 65_536, 65_537, 300_001]) {
+    const numbers = Float64Array.from({ length: count }, (_, i) => (i * 7_919) % 100_003);
+    expect(await numbersInTurns(numbers.slice())).toEqual(numbers.sort());
+  }
 });
 
 it('lets others run in between', async () => {

@@ -1,7 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { parseNetwork } from '../../src/domain/address.js';
 import type { LogEvent } from '../../src/domain/event.js';
+import { NetworkDraft } from '../../src/domain/network-set.js';
 import { Allowlist, allowRules } from '../../src/policy/allowlist.js';
+import { Lists } from '../../src/policy/lists.js';
 import type { Verdict } from '../../src/policy/outcome.js';
 import { Policy, type PolicySettings, TAKEN_BACK, UNKNOWN } from '../../src/policy/policy.js';
 import type { SubjectState } from '../../src/policy/state.js';
@@ -68,6 +71,18 @@ const probe = (count: number, part: Partial<LogEvent> = {}): LogEvent[] =>
   Array.from({ length: count }, (_, index) => event({ at: AT + index * 6_000, ...part }));
 
 describe('a ban', () => {
+  it('counts whom postscreen turns away for it as refused, and keeps the lines that led to it', () => {
+    const bench = new Bench();
+    bench.judge(probe(5));
+    const knock = event({ rule: 'postscreen/denylisted', points: 0.5, at: AT + MINUTE });
+    const { evidence } = bench.judge([knock, knock, knock]);
+    expect(bench.of('203.0.113.9')).toMatchObject({ ban: { refused: 3 }, offenses: 5 });
+    expect(bench.policy.scoreAt(bench.of('203.0.113.9'), AT + MINUTE)).toBeCloseTo(0.15, 9);
+    expect(evidence.size).toBe(0);
+    const other = bench.judge([event({ ...knock, ip: '203.0.113.10' })]);
+    expect(other.evidence.get('203.0.113.10')).toMatchObject([{ points: 0.5 }]);
+  });
+
   it('that is over by the clock still held at the time of a line that is read later', () => {
     const bench = new Bench();
     bench.judge(probe(5));
@@ -546,5 +561,82 @@ describe('a client that reaches the threshold and is never banned', () => {
     const bench = new Bench();
     expect(spared(bench, 20)).toEqual([]);
     expect(bench.of('203.0.113.9').ban).not.toBe(null);
+  });
+});
+
+describe('lists of others', () => {
+  const draft = new NetworkDraft();
+  for (const text of ['203.0.113.0/28', '2001:db8:1:2::/64']) draft.add(parseNetwork(text) ?? { base: '', prefix: 0 });
+  /** A policy with a list worth two points, refreshed at `AT`, and one worth more that is too old. */
+  const listed = async (settings: Partial<PolicySettings> = {}, rules: Rules = {}) => {
+    const networks = await draft.settle();
+    const drop = { name: 'drop', source: '/etc/drop.txt', points: 2, refreshedAt: AT, maxAgeMs: 7 * DAY, networks };
+    const old = { ...drop, name: 'old', points: 4, refreshedAt: AT - 8 * DAY };
+    const weak = { ...drop, name: 'weak', points: 1 };
+    const bench = new Bench(settings, rules);
+    bench.policy = new Policy(bench.policy.settings, bench.policy.allowlist, new Lists([weak, drop, old]));
+    return bench;
+  };
+
+  it('are a head start: two points less of its own ban whom one names, once, however many name it', async () => {
+    const bench = await listed();
+    expect(bench.judge(probe(2)).changes).toEqual([]);
+    const { changes } = bench.judge([event({ at: AT + 12_000 })]);
+    expect(changes).toMatchObject([
+      {
+        type: 'ban',
+        ban: {
+          reason: 'postfix/user-unknown',
+          by: 'score',
+          listed: { list: 'drop', source: '/etc/drop.txt', points: 2 },
+        },
+      },
+    ]);
+    const other = await listed();
+    expect(other.judge(probe(4, { ip: '203.0.113.99' })).changes).toEqual([]);
+  });
+
+  it('add nothing to the score, so that hosts with other lists, or none, count the same', async () => {
+    const bench = await listed();
+    bench.judge(probe(2));
+    expect(bench.policy.scoreAt(bench.of('203.0.113.9'), AT + 6_000)).toBeCloseTo(2, 2);
+    bench.policy = new Policy(bench.policy.settings, bench.policy.allowlist);
+    expect(bench.judge(probe(2)).changes).toEqual([]);
+  });
+
+  it('are not named where the own points suffice', async () => {
+    const bench = await listed();
+    const [change] = bench.judge([event({ points: 6 })]).changes;
+    expect(change).toMatchObject({ type: 'ban', ban: { subject: '203.0.113.9' } });
+    expect(change?.type === 'ban' && change.ban.listed).toBeUndefined();
+  });
+
+  it('do nothing to whom they name and who does nothing, nor to one who delivers mail', async () => {
+    const bench = await listed();
+    const good = Array.from({ length: 20 }, (_, i) => event({ kind: 'accepted', points: 0, at: AT + i * MINUTE }));
+    expect(bench.judge(good).changes).toEqual([]);
+    expect(bench.judge(probe(3)).changes).toEqual([]);
+  });
+
+  it('hold for the whole IPv6 subject', async () => {
+    const bench = await listed();
+    expect(bench.judge(probe(3, { ip: '2001:db8:1:2::7' })).changes).toMatchObject([
+      { ban: { subject: '2001:db8:1:2::/64', listed: { list: 'drop' } } },
+    ]);
+  });
+
+  it('count no longer when they were not refreshed for long', async () => {
+    const bench = await listed();
+    expect(bench.judge(probe(4, { at: AT + 7 * DAY + MINUTE })).changes).toEqual([]);
+  });
+
+  it('leave the allowed and those who logged in alone, and tell once that they would have been banned', async () => {
+    const bench = await listed({}, { addresses: ['203.0.113.9'] });
+    const { changes, spared } = bench.judge(probe(8));
+    expect(changes).toEqual([]);
+    expect(spared).toMatchObject([{ subject: '203.0.113.9', why: 'allow.addresses in the config' }]);
+    const other = await listed();
+    other.judge([event({ kind: 'authenticated', points: 0 })]);
+    expect(other.judge(probe(4, { at: AT + MINUTE })).changes).toEqual([]);
   });
 });

@@ -14,12 +14,13 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   filter: ['config', 'domain'],
   policy: ['domain'],
   store: ['policy', 'config', 'domain'],
+  lists: ['policy', 'config', 'domain'],
   postfix: ['config', 'domain'],
   report: ['source', 'filter', 'policy', 'store', 'config', 'domain'],
   fail2ban: ['filter', 'config', 'domain'],
   demo: ['domain'],
-  daemon: ['report', 'source', 'filter', 'policy', 'store', 'postfix', 'config', 'domain'],
-  cli: ['fail2ban', 'report', 'source', 'filter', 'policy', 'store', 'postfix', 'config', 'domain'],
+  daemon: ['report', 'lists', 'source', 'filter', 'policy', 'store', 'postfix', 'config', 'domain'],
+  cli: ['fail2ban', 'report', 'lists', 'source', 'filter', 'policy', 'store', 'postfix', 'config', 'domain'],
 };
 const ROOMS = Object.keys(MAY_IMPORT);
 const WAYS: Record<string, (path: string) => string> = {

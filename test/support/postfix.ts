@@ -14,6 +14,8 @@ export interface LabPostfix {
   readonly port: number;
   /** Of the second service; the same as `port` where none was asked for. */
   readonly submissionPort: number;
+  /** Of postscreen, which wants the PROXY protocol; the same as `port` where none was asked for. */
+  readonly postscreenPort: number;
   readonly configDirectory: string;
   readonly logFile: string;
   /** Access map as main.cf names it, without type. Its folder and an empty map are there. */
@@ -30,6 +32,8 @@ export async function startPostfix(options: {
   readonly main?: Readonly<Record<string, string>>;
   /** `-o` lines of a second service, on a port of its own. */
   readonly submission?: readonly string[];
+  /** postscreen in front of smtpd, on a port of its own. */
+  readonly postscreen?: boolean;
 }): Promise<LabPostfix> {
   if (process.getuid?.() !== 0) throw new Error('these tests start a Postfix of their own, and that needs root');
   if (!existsSync('/usr/sbin/postfix')) throw new Error('these tests need Postfix: apt-get install postfix');
@@ -41,6 +45,7 @@ export async function startPostfix(options: {
   const logFile = folder('log/mail.log');
   const port = await freePort();
   const submissionPort = options.submission === undefined ? port : await freePort();
+  const postscreenPort = options.postscreen === true ? await freePort() : port;
   for (const name of ['etc', 'queue', 'data', 'map', 'log']) await mkdir(folder(name), { mode: 0o755 });
   const postfixUid = Number((await exec('id', ['-u', 'postfix'])).stdout);
   await chown(folder('data'), postfixUid, -1);
@@ -85,6 +90,14 @@ export async function startPostfix(options: {
       ...(options.submission === undefined
         ? []
         : [`127.0.0.1:${submissionPort} inet n - n - 20 smtpd`, ...options.submission.map((line) => `  ${line}`)]),
+      ...(options.postscreen === true
+        ? [
+            `127.0.0.1:${postscreenPort} inet n - n - 1 postscreen`,
+            '  -o postscreen_upstream_proxy_protocol=haproxy',
+            'smtpd pass - - n - - smtpd',
+            'dnsblog unix - - n - 0 dnsblog',
+          ]
+        : []),
       'postlog unix-dgram n - n - 1 postlogd',
       'pickup unix n - n 60 1 pickup',
       'cleanup unix n - n - 0 cleanup',
@@ -120,6 +133,7 @@ export async function startPostfix(options: {
   return {
     port,
     submissionPort,
+    postscreenPort,
     configDirectory,
     logFile,
     mapPath,
