@@ -299,7 +299,14 @@ describe('blockctl unban', () => {
   });
 
   it('without a daemon, says what the front line still holds, and how to take it out', async () => {
-    const sets = ['--set', 'mode=enforce', '--set', 'frontline.nftables=true', '--map', `cidr:${join(bench.dir, 'front')}`];
+    const sets = [
+      '--set',
+      'mode=enforce',
+      '--set',
+      'frontline.nftables=true',
+      '--map',
+      `cidr:${join(bench.dir, 'front')}`,
+    ];
     for (const subject of ['203.0.113.9', '2001:db8:5::/64', '203.0.113.10']) {
       expect((await bench.run(...sets, 'ban', subject)).code).toBe(0);
     }

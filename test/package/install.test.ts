@@ -164,6 +164,28 @@ describe('the package on a fresh Debian 13', () => {
     await root.must('systemctl daemon-reload && systemctl restart blockd');
   });
 
+  inDebian(
+    "has Postfix reloaded for postscreen's table by the units that the front line's page shows",
+    async (root) => {
+      const page = readFileSync(join(ROOT, 'docs/frontline.md'), 'utf8').replace(/^ {4}/gm, '');
+      for (const [, path = '', unit = ''] of page.matchAll(/^# (\/etc\/systemd\/system\/\S+)\n((?:[[A-Z].*\n)+)/gm)) {
+        writeFileSync(join(root.folder, path), unit);
+      }
+      const table = '/var/lib/blockd/postfix/postscreen.cidr';
+      await root.must(`sed -i 's|^# postscreen_map = .*|postscreen_map = "${table}"|' ${CONFIG}`);
+      await root.must('systemctl restart blockd');
+      await until(async () => (await root.sh(`test -e ${table}`)).code === 0);
+      await root.must('systemctl daemon-reload && systemctl enable --now blockd-postscreen.path');
+      const reloads = () => root.read('/var/log/mail.log').split(' reload -- version ').length;
+      const before = reloads();
+      await root.must('blockctl ban 198.51.100.200');
+      expect(await root.must(`cat ${table}`)).toContain('198.51.100.200/32\treject');
+      await until(async () => reloads() > before);
+      await root.must(`systemctl disable --now blockd-postscreen.path && sed -i 's|^postscreen_map|# &|' ${CONFIG}`);
+      await root.must('systemctl restart blockd');
+    },
+  );
+
   inDebian('follows the journal, where a Debian has no other mail log', async (root) => {
     const stranger = '198.51.100.55';
     await root.must(`sed -i 's/^journal = .*/journal = true/' ${CONFIG} && systemctl restart blockd`);
