@@ -7,11 +7,16 @@ import { type Database, open } from 'lmdb';
 import { DamagedError, reasonOf } from '../domain/errors.js';
 import { requireWhole } from './lmdb-file.js';
 import { TABLES } from './lmdb-tables.js';
+import { isNewer, SCHEMA } from './schema.js';
 
 const [, , folder = ''] = process.argv;
 try {
   requireWhole(folder);
   const root = open({ path: folder, encoding: 'string', maxDbs: 16, noSubdir: false, readOnly: true });
+  const notes: Database<string> | undefined = root.openDB({ name: 'notes', encoding: 'string' });
+  // What a newer blockd has made is no damage, and not ours to judge.
+  const told = notes?.get(SCHEMA);
+  if (told !== undefined && isNewer(JSON.parse(told))) process.exit(0);
   const subjects: Database | undefined = root.openDB({ name: 'subjects', encoding: 'string' });
   for (const name of TABLES) {
     const table: Database<string> | undefined = root.openDB({ name, encoding: 'string' });

@@ -126,6 +126,9 @@ export class MemoryStore implements Store {
       if (kept.length > 0) this.#evidence.set(subject, kept);
       else this.#evidence.delete(subject);
     }
+    // All but the newest, as they came: the first that stays ends it.
+    const stays = this.#changes.findIndex((change, i) => change.at > at - keepMs || i === this.#changes.length - 1);
+    this.#changes = this.#changes.slice(Math.max(0, stays));
     return forgotten;
   }
 

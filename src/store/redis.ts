@@ -14,6 +14,7 @@ import type { Change } from '../policy/outcome.js';
 import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
 import { authorities, redisPassword } from './credentials.js';
 import type { OpenOptions } from './open.js';
+import { newerStore, requireKnownSchema, SCHEMA_VERSION } from './schema.js';
 import {
   evidenceOf,
   evidenceText,
@@ -40,20 +41,29 @@ const BATCH = 1_000;
 
 const COMMIT_LUA = readFileSync(new URL('./commit.lua', import.meta.url), 'utf8');
 const REWRITE_LUA = readFileSync(new URL('./rewrite.lua', import.meta.url), 'utf8');
-const TRIM_LUA = readFileSync(new URL('./trim-evidence.lua', import.meta.url), 'utf8');
 
 /** KEYS of commit.lua but the last, which is named after the commit. */
 const COMMIT_KEYS = ['subjects', 'scores', 'bans', 'evidence', 'events', 'positions', 'allow', 'revision', 'notes'];
 
-/** What commit.lua answers. */
-type Answer = readonly ['done' | 'again' | 'conflict' | 'stale', string?];
+/** KEYS of rewrite.lua that are replaced. */
+const REWRITTEN = ['subjects', 'scores', 'bans'];
+
+/** What both scripts answer. */
+type Answer = readonly ['done' | 'again' | 'conflict' | 'stale' | 'newer', string?];
+
+/** What one step writes: an outcome, or what pruning takes away. */
+interface Written extends Outcome {
+  /** Subject, its lines of evidence as they were read, and those that stay. */
+  readonly trimmed?: readonly (readonly [string, string, string])[];
+  /** Ids of changes. */
+  readonly forgotten?: readonly string[];
+}
 
 type Connect = (answerMs: number) => Redis | Cluster;
 
 type Client = (Redis | Cluster) & {
   blockdCommit(...args: (string | number)[]): Promise<Answer>;
-  blockdRewrite(...args: string[]): Promise<number>;
-  blockdTrim(...args: string[]): Promise<number>;
+  blockdRewrite(...args: (string | number)[]): Promise<Answer>;
 };
 
 interface Read {
@@ -70,10 +80,14 @@ export class RedisStore implements Store {
   readonly #unanswered = new Map<string, Map<string, Outcome>>();
   /** Why the connection was lost; commands only say that it is. */
   #lastError: unknown = null;
+  #probed = false;
   #closed = false;
   readonly #watchers = new Set<() => Promise<void>>();
 
-  /** @throws UsageError for a bad URL, UnavailableError when Redis can't be reached or refuses us. */
+  /**
+   * Only looks: what writing needs is tried before the first commit.
+   * @throws UsageError for a bad URL, UnavailableError when Redis can't be reached or refuses us, NewerStoreError.
+   */
   static async open(url: string, options: OpenOptions): Promise<RedisStore> {
     if (/[{}]/.test(options.prefix)) throw new UsageError(`store prefix "${options.prefix}": it must hold no braces`);
     const connect = connector(url, options);
@@ -85,7 +99,7 @@ export class RedisStore implements Store {
         Promise.all([ready, client.connect()]),
         sleep(CONNECT_MS, undefined, { ref: false }).then(() => Promise.reject(new Error('no answer'))),
       ]);
-      await store.#probe();
+      await requireKnownSchema(store);
       return store;
     } catch (error) {
       client.disconnect();
@@ -98,8 +112,7 @@ export class RedisStore implements Store {
     this.#prefix = `{${options.prefix}}`;
     this.#connect = connect;
     client.defineCommand('blockdCommit', { numberOfKeys: COMMIT_KEYS.length + 1, lua: COMMIT_LUA });
-    client.defineCommand('blockdRewrite', { numberOfKeys: 7, lua: REWRITE_LUA });
-    client.defineCommand('blockdTrim', { numberOfKeys: 1, lua: TRIM_LUA });
+    client.defineCommand('blockdRewrite', { numberOfKeys: 8, lua: REWRITE_LUA });
     this.#client = client as Client;
     // Without this listener a lost connection would end the process; each command tells of it by itself.
     client.on('error', (error: unknown) => {
@@ -152,7 +165,7 @@ export class RedisStore implements Store {
 
   async bans(since: number): Promise<Ban[]> {
     return this.#call(async () => {
-      const subjects = await this.#client.zrangebyscore(this.#key('bans'), `(${since}`, '+inf');
+      const subjects = await this.#bannedAfter(since);
       const read = await this.#readMany(subjects);
       return subjects.flatMap((subject) => read.get(subject)?.state.ban ?? []);
     });
@@ -168,11 +181,15 @@ export class RedisStore implements Store {
   }
 
   async progress(host: string): Promise<Map<string, Progress>> {
-    const values = await this.#call(() => this.#client.hvals(this.#key('positions')));
-    const all = values.map((value) =>
-      this.#parse<Progress>(value.slice(value.indexOf('\n', value.indexOf('\n') + 1) + 1)),
-    );
-    return new Map(all.filter((one) => one.host === host).map((one) => [one.log, one]));
+    return this.#call(async () => {
+      const fields = await this.#client.hkeys(this.#key('positions'));
+      // What other hosts keep with theirs is much, and nobody's business here.
+      const own = fields.filter((field) => this.#parse<[string, string]>(field)[0] === host);
+      if (own.length === 0) return new Map();
+      const values = await this.#client.hmget(this.#key('positions'), ...own);
+      const all = values.flatMap((value) => (value === null ? [] : this.#parse<Progress>(valueIn(value))));
+      return new Map(all.map((one) => [one.log, one]));
+    });
   }
 
   async changesSince(cursor: string | null) {
@@ -235,18 +252,33 @@ export class RedisStore implements Store {
       const read = new Map(gone.map(([subject, raw]) => [subject, { raw, state: this.#parse<SubjectState>(raw) }]));
       const subjects = [...read.keys()];
       // On a conflict one of them was seen again: the next pruning looks anew.
-      const forget = { put: new Map(subjects.map((one) => [one, null])) };
-      const [answer] = await this.#apply(randomUUID(), forget, subjects, read);
+      const [answer] = await this.#write({ put: new Map(subjects.map((one) => [one, null])) }, subjects, read);
       if (answer !== 'conflict') forgotten += subjects.length;
     }
     for await (const batch of this.#scan('evidence')) {
-      for (const [subject, raw] of batch) {
-        const kept = raw.split('\n').filter((line) => this.#parse<Evidence>(line).at > at - keepMs);
-        const text = kept.join('\n');
-        if (text !== raw) await this.#call(() => this.#client.blockdTrim(this.#key('evidence'), subject, raw, text));
-      }
+      const trimmed = batch.flatMap(([subject, lines]) => {
+        const kept = lines.split('\n').filter((line) => this.#parse<Evidence>(line).at > at - keepMs);
+        const left = kept.join('\n');
+        return left === lines ? [] : [[subject, lines, left] as const];
+      });
+      if (trimmed.length > 0) await this.#write({ trimmed });
     }
+    await this.#forgetChanges(at - keepMs);
     return forgotten;
+  }
+
+  /** All but the newest, by which readers know that they have missed nothing. */
+  async #forgetChanges(before: number): Promise<void> {
+    const events = this.#key('events');
+    for (;;) {
+      const page = await this.#call(() => this.#client.xrange(events, '-', '+', 'COUNT', BATCH + 1));
+      const oldest = page.slice(0, -1);
+      // As they came: the first that stays ends it.
+      const stays = oldest.findIndex(([, fields]) => this.#parse<Change>(fields[1] ?? '').at > before);
+      const forgotten = (stays < 0 ? oldest : oldest.slice(0, stays)).map(([id]) => id);
+      if (forgotten.length === 0) return;
+      await this.#write({ forgotten });
+    }
   }
 
   async rewrite(
@@ -265,7 +297,7 @@ export class RedisStore implements Store {
   }
 
   async setNote(name: string, value: unknown): Promise<void> {
-    await this.#call(() => this.#client.hset(this.#key('notes'), name, JSON.stringify(value)));
+    await this.#write({ notes: new Map([[name, value]]) });
   }
 
   async close(): Promise<void> {
@@ -276,6 +308,21 @@ export class RedisStore implements Store {
 
   #key(name: string): string {
     return `${this.#prefix}:${name}`;
+  }
+
+  /** In order of their end; some at a time, since Redis does nothing else while it answers. */
+  async #bannedAfter(since: number): Promise<string[]> {
+    const subjects = new Set<string>();
+    let from = `(${since}`;
+    for (let limit = BATCH; ; ) {
+      const page = await this.#client.zrangebyscore(this.#key('bans'), from, '+inf', 'WITHSCORES', 'LIMIT', 0, limit);
+      for (let i = 0; i < page.length; i += 2) subjects.add(page[i] ?? '');
+      const [last, first] = [page.at(-1), page[1]];
+      if (last === undefined || page.length < 2 * limit) return [...subjects];
+      // The next page begins with those that end as the last one does, and must reach beyond them.
+      limit = first === last ? 2 * limit : BATCH;
+      from = last;
+    }
   }
 
   async #readMany(subjects: readonly string[]): Promise<Map<string, Read>> {
@@ -290,22 +337,43 @@ export class RedisStore implements Store {
     return found;
   }
 
-  /** Sends a commit until there is an answer; a lost connection is waited for, but not for long. */
+  /** What may be applied twice without harm, so that nobody need remember that it was. */
+  #write(
+    written: Written,
+    subjects: readonly string[] = [],
+    read: ReadonlyMap<string, Read> = new Map(),
+  ): Promise<Answer> {
+    return this.#apply('', written, subjects, read);
+  }
+
+  /**
+   * Sends a commit until there is an answer; a lost connection is waited for, but not for long.
+   * @param name "" for one that may be applied twice.
+   */
   async #apply(
     name: string,
-    outcome: Outcome,
+    outcome: Written,
     subjects: readonly string[],
     read: ReadonlyMap<string, Read>,
   ): Promise<Answer> {
+    await this.#probe();
     const keys = [...COMMIT_KEYS, `commit:${name}`].map((key) => this.#key(key));
-    const attempt = randomUUID();
+    const attempt = name === '' ? '' : randomUUID();
     const args = commitArguments(attempt, outcome, subjects, read);
     const deadline = Date.now() + RECONNECT_WAIT_MS;
     for (;;) {
       try {
-        return await this.#client.blockdCommit(...keys, ...args);
+        const answer = await this.#client.blockdCommit(...keys, ...args);
+        if (answer[0] === 'newer') throw newerStore(this.url, versionIn(answer[1]));
+        return answer;
       } catch (error) {
+        if (error instanceof UnavailableError) throw error;
         if (isReply(error)) throw this.#unavailable(error);
+        if (name === '') {
+          if (Date.now() > deadline) throw this.#unavailable(error);
+          await sleep(50);
+          continue;
+        }
         const attempts = this.#unanswered.get(name) ?? new Map<string, Outcome>();
         this.#unanswered.set(name, attempts.set(attempt, outcome));
         if (Date.now() > deadline) {
@@ -319,11 +387,13 @@ export class RedisStore implements Store {
   }
 
   /**
-   * Tries every command of a commit on keys beside the real ones: a script that Redis stops midway, for a missing
+   * Tries every command that writes on keys beside the real ones, once: a script that Redis stops midway, for a missing
    * permission or a command it doesn't know, would leave half a commit.
    */
   async #probe(): Promise<void> {
+    if (this.#probed) return;
     const keys = [...COMMIT_KEYS, 'commit'].map((key) => this.#key(`probe:${key}`));
+    const next = REWRITTEN.map((key) => this.#key(`probe:next:${key}`));
     const lines = [{ at: 0, rule: '', points: 0, line: '' }];
     const name = randomUUID();
     const outcome = {
@@ -336,6 +406,8 @@ export class RedisStore implements Store {
       changes: [{ type: 'allow', at: 0, entry: '' }],
       allow: [{ entry: 'a', at: 0 }],
       disallow: ['a'],
+      trimmed: [['a', '', '']],
+      forgotten: ['0-1'],
       notes: new Map<string, unknown>([
         ['a', 1],
         ['b', null],
@@ -343,23 +415,30 @@ export class RedisStore implements Store {
     } as const;
     const progress = { host: name, log: '', commit: name, after: null, carry: null, at: 0, lastLineAt: null };
     const position = { kind: 'journal', cursor: '' } as const;
-    try {
-      for (const one of [outcome, { ...outcome, progress: [{ ...progress, position }] }]) {
-        await this.#client.blockdCommit(...keys, ...commitArguments(name, one, [], new Map()));
+    await this.#call(async () => {
+      try {
+        for (const one of [outcome, { ...outcome, progress: [{ ...progress, position }] }]) {
+          await this.#client.blockdCommit(...keys, ...commitArguments(name, one, [], new Map()));
+        }
+        const [subjects = '', scores = ''] = next;
+        await this.#client.hset(subjects, 'a', '');
+        await this.#client.zadd(scores, 1, 'a');
+        await this.#client.pexpire(subjects, REWRITE_EXPIRES_MS);
+        await this.#replace('probe:', next, (await this.#client.get(this.#key('probe:revision'))) ?? '');
+        await this.#client.del(...keys, ...next);
+        this.#probed = true;
+      } catch (error) {
+        // Fit to be read although it takes no writes now: full, a replica, loading. The commit will tell.
+        const reason = reasonOf(error);
+        if (!isReply(error) || FORBIDDEN.test(reason) || UNKNOWN.test(reason)) throw error;
       }
-      await this.#client.del(...keys);
-    } catch (error) {
-      // Fit to be read although it takes no writes now: full, a replica, loading. A commit will tell.
-      const reason = reasonOf(error);
-      if (!isReply(error) || FORBIDDEN.test(reason) || UNKNOWN.test(reason)) throw this.#unavailable(error);
-    }
+    });
   }
 
   async #tryRewrite(convert: Parameters<Store['rewrite']>[0]): Promise<boolean> {
-    const names = ['subjects', 'scores', 'bans'];
-    const keys = names.map((name) => this.#key(name));
+    await this.#probe();
     const id = randomUUID();
-    const successors = names.map((name) => this.#key(`rewrite:${id}:${name}`));
+    const successors = REWRITTEN.map((name) => this.#key(`rewrite:${id}:${name}`));
     const [subjectsKey = '', scoresKey = '', bansKey = ''] = successors;
     const revision = (await this.#call(() => this.#client.get(this.#key('revision')))) ?? '';
     for await (const batch of this.#scan('subjects')) {
@@ -379,11 +458,16 @@ export class RedisStore implements Store {
         for (const key of successors) await this.#client.pexpire(key, REWRITE_EXPIRES_MS);
       });
     }
-    const replaced = await this.#call(() =>
-      this.#client.blockdRewrite(...keys, ...successors, this.#key('revision'), revision),
-    );
-    if (replaced === 0) await this.#call(() => this.#client.del(...successors));
-    return replaced === 1;
+    const [answer, version] = await this.#call(() => this.#replace('', successors, revision));
+    if (answer !== 'done') await this.#call(() => this.#client.del(...successors));
+    if (answer === 'newer') throw newerStore(this.url, versionIn(version));
+    return answer === 'done';
+  }
+
+  #replace(at: '' | 'probe:', successors: readonly string[], revision: string): Promise<Answer> {
+    const present = REWRITTEN.map((name) => this.#key(at + name));
+    const [counter, notes] = [this.#key(`${at}revision`), this.#key(`${at}notes`)];
+    return this.#client.blockdRewrite(...present, ...successors, counter, notes, revision, SCHEMA_VERSION);
   }
 
   async #call<T>(work: () => Promise<T>): Promise<T> {
@@ -461,11 +545,11 @@ const LOST = /isn't writeable|Connection is closed|max retries/i;
 
 function commitArguments(
   attempt: string,
-  outcome: Outcome,
+  outcome: Written,
   subjects: readonly string[],
   read: ReadonlyMap<string, Read>,
 ): (string | number)[] {
-  const args: (string | number)[] = [attempt, MAX_EVIDENCE, MAX_CHANGES];
+  const args: (string | number)[] = [attempt, SCHEMA_VERSION, MAX_EVIDENCE, MAX_CHANGES];
   const part = <T>(items: Iterable<T> | undefined, fields: (item: T) => readonly (string | number)[]) => {
     const all = [...(items ?? [])];
     args.push(all.length);
@@ -484,11 +568,23 @@ function commitArguments(
     return [subject, state === null ? '' : JSON.stringify(state), shown, state?.ban?.until ?? ''];
   });
   part(outcome.evidence, ([subject, lines]) => [subject, lines.map(evidenceText).join('\n')]);
+  part(outcome.trimmed, (one) => one);
   part(outcome.changes, (change) => [JSON.stringify(change)]);
+  part(outcome.forgotten, (id) => [id]);
   part(outcome.allow, (entry) => [entry.entry, JSON.stringify(entry)]);
   part(outcome.disallow, (entry) => [entry]);
   part(outcome.notes, ([name, value]) => [name, value === null ? '' : JSON.stringify(value)]);
   return args;
+}
+
+/** The progress in a value of `positions`, behind the names of its commit and attempt. */
+function valueIn(position: string): string {
+  return position.slice(position.indexOf('\n', position.indexOf('\n') + 1) + 1);
+}
+
+/** As JSON says it, or the text when it is none. */
+function versionIn(told = ''): unknown {
+  return /^\d+(?:\.\d+)?$/.test(told) ? Number(told) : told;
 }
 
 /** Did Redis itself answer with an error? Then the commit was not applied, and asking again at once is no use. */

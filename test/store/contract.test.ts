@@ -309,6 +309,23 @@ describe.each(Object.keys(LABS))('a %s store', (kind) => {
     expect(await store.evidence('203.0.0.3')).toEqual([]);
   });
 
+  it('prunes old changes but the newest, without a gap for who has read them', async () => {
+    await setUp();
+    const changes = Array.from({ length: 2_500 }, (_, i) => ({ ...changeOf('203.0.113.1'), at: T + i }));
+    await store.commit([], () => ({ changes: changes.slice(0, 2_000) }));
+    const { cursor } = await store.changesSince(null);
+    await store.commit([], () => ({ changes: changes.slice(2_000) }));
+    await store.prune(() => false, T + 10_000, 10_000 - 1_999);
+    expect(await store.history(9_999)).toEqual(changes.slice(2_000).reverse());
+    expect((await store.changesSince(cursor)).gap).toBe(kind === 'redis');
+    const read = (await store.changesSince(null)).cursor;
+    await store.prune(() => false, T + 99_999, 1);
+    expect(await store.history(9_999)).toEqual(changes.slice(-1));
+    expect(await store.changesSince(read)).toEqual({ changes: [], cursor: read, gap: false });
+    await store.commit([], () => ({ changes: [changeOf('203.0.113.2')] }));
+    expect(await store.changesSince(read)).toMatchObject({ changes: [changeOf('203.0.113.2')], gap: false });
+  });
+
   it('rewrites every state exactly once, with its rank and ban, also while others commit', async () => {
     await setUp();
     const subjects = Array.from({ length: 5_000 }, (_, i) => `203.${i >> 16}.${(i >> 8) & 255}.${i & 255}`);
