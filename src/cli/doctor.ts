@@ -67,7 +67,7 @@ async function atOwnDesk(
       findings: [
         ...(await mapFindings(desk, spec)),
         ...(await logFindings(desk, facts.mailLog)),
-        ...storeFindings(desk),
+        ...(await storeFindings(desk)),
         ...daemonFindings(desk, facts.version),
         ...modeFindings(desk),
       ],

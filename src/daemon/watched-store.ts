@@ -46,6 +46,7 @@ export function watchedStore(store: Store, watcher: StoreWatcher): Store {
     rewrite: (convert) => watch(writing, store.rewrite(convert)),
     note: (name) => watch(reading, store.note(name)),
     setNote: (name, value) => watch(writing, store.setNote(name, value)),
+    risks: () => watch(reading, store.risks()),
     close: () => store.close(),
   };
 }

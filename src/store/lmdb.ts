@@ -234,6 +234,10 @@ export class LmdbStore implements Store {
     await this.#write({ after: null, notes: [[name, JSON.stringify(value)]] });
   }
 
+  async risks() {
+    return [];
+  }
+
   async close(): Promise<void> {
     for (const timer of this.#watchers) clearInterval(timer);
     await this.#thread?.close();

@@ -150,6 +150,10 @@ export class MemoryStore implements Store {
     this.#notes.set(name, JSON.stringify(value));
   }
 
+  async risks() {
+    return [];
+  }
+
   async close(): Promise<void> {
     this.#watchers.clear();
   }

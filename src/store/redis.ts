@@ -22,6 +22,7 @@ import {
   MAX_EVIDENCE,
   type Outcome,
   type Progress,
+  type Risk,
   StaleProgressError,
   type Store,
 } from './store.js';
@@ -298,6 +299,33 @@ export class RedisStore implements Store {
 
   async setNote(name: string, value: unknown): Promise<void> {
     await this.#write({ notes: new Map([[name, value]]) });
+  }
+
+  async risks(): Promise<Risk[]> {
+    const policy = await this.#evictionPolicy();
+    if (policy === null || policy === 'noeviction') return [];
+    // Of all that is stored, only the names of the last commits end by themselves.
+    const what = policy.startsWith('volatile-') ? 'which order it has carried out' : 'all scores or all bans at once';
+    return [
+      {
+        text: `when it is full, this Redis forgets ${what} (maxmemory-policy ${policy})`,
+        fix: 'Set "maxmemory-policy noeviction" in redis.conf, or give blockd a Redis of its own: a full one then refuses commits, and blockd waits.',
+      },
+    ];
+  }
+
+  /** By INFO, which tells without a right to CONFIG. Null where the user may not ask for that either. */
+  async #evictionPolicy(): Promise<string | null> {
+    const client = this.#client;
+    const nodes: readonly Redis[] = client instanceof Cluster ? client.nodes('master') : [client];
+    try {
+      const told = await this.#call(() => Promise.all(nodes.map((node) => node.info('memory'))));
+      const policies = told.flatMap((text) => /^maxmemory_policy:(\S+)/m.exec(text)?.[1] ?? []);
+      return policies.find((policy) => policy !== 'noeviction') ?? policies[0] ?? null;
+    } catch (error) {
+      if (error instanceof UnavailableError && FORBIDDEN.test(reasonOf(error.cause))) return null;
+      throw error;
+    }
   }
 
   async close(): Promise<void> {
@@ -628,6 +656,8 @@ function connector(url: string, { passwordFile, caFile }: Pick<OpenOptions, 'pas
   }
   const options = {
     lazyConnect: true,
+    // One command less that its user has to be allowed.
+    disableClientInfo: true,
     connectTimeout: CONNECT_MS,
     maxRetriesPerRequest: 0,
     enableOfflineQueue: false,

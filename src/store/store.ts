@@ -65,7 +65,16 @@ export interface Store {
   note(name: string): Promise<unknown>;
   setNote(name: string, value: unknown): Promise<void>;
 
+  /** Which settings of the store itself put at risk what it holds; none where that can't be told. */
+  risks(): Promise<Risk[]>;
+
   close(): Promise<void>;
+}
+
+/** One sentence for a person without a full stop, and what to do. */
+export interface Risk {
+  readonly text: string;
+  readonly fix: string;
 }
 
 /** What one commit changes. */
