@@ -197,7 +197,8 @@ export class Daemon {
         onNotice: ({ level, log, message }) => this.#logger[level]({ event: 'source', log }, message),
       });
       this.#source = source;
-      if (this.#nextPlan !== null) source.stop();
+      // What came while the store was asked found no source to stop.
+      if (signal.aborted || this.#nextPlan !== null) source.stop();
       // Reading goes on while a commit is under way.
       let committed: Promise<boolean | undefined> = Promise.resolve(true);
       let isCommitting = false;
