@@ -117,7 +117,7 @@ export class RedisStore implements Store {
     this.#client = client as Client;
     // Without this listener a lost connection would end the process; each command tells of it by itself.
     client.on('error', (error: unknown) => {
-      this.#lastError = error;
+      if (!LOST.test(reasonOf(error))) this.#lastError = error;
     });
     let lost: boolean | null = null;
     client.on('ready', () => {
@@ -445,6 +445,8 @@ export class RedisStore implements Store {
     const position = { kind: 'journal', cursor: '' } as const;
     await this.#call(async () => {
       try {
+        // What one that died left behind would stand for what is to be tried.
+        await this.#client.del(...keys, ...next);
         for (const one of [outcome, { ...outcome, progress: [{ ...progress, position }] }]) {
           await this.#client.blockdCommit(...keys, ...commitArguments(name, one, [], new Map()));
         }
@@ -668,7 +670,7 @@ function connector(url: string, { passwordFile, caFile }: Pick<OpenOptions, 'pas
     const fields = new URLSearchParams(query);
     const db = dbOf(fields.get('db') ?? '', url);
     const login = loginOf(fields.get('user') ?? '', fields.get('password') ?? '', secret);
-    return (socketTimeout) => new Redis({ ...options, ...login, socketTimeout, path, db });
+    return (socketTimeout) => inItsDatabase(new Redis({ ...options, ...login, socketTimeout, path, db }));
   }
   const parts = /^(\w+):\/\/(?:([^:@/]*)(?::([^@]*))?@)?([^/@]+)(?:\/([^/]*))?(?:\/(\d*))?$/.exec(url);
   if (parts === null) throw badUrl(url);
@@ -685,15 +687,24 @@ function connector(url: string, { passwordFile, caFile }: Pick<OpenOptions, 'pas
   }
   if (scheme === 'sentinel') {
     if (first === '') throw badUrl(url);
-    return (socketTimeout) =>
-      new Redis({ ...options, ...login, socketTimeout, sentinels: nodes, name: first, db: dbOf(second, url) });
+    const sentinels = { sentinels: nodes, name: first, db: dbOf(second, url) };
+    return (socketTimeout) => inItsDatabase(new Redis({ ...options, ...login, socketTimeout, ...sentinels }));
   }
   const [node] = nodes;
   if (node === undefined || nodes.length > 1 || second !== '') throw badUrl(url);
   // RFC 6066: a server's name is no address.
   const name = isIP(node.host) === 0 ? { servername: node.host } : {};
   const tls = scheme === 'rediss' ? { tls: { ...name, ...(ca !== undefined && { ca }) } } : {};
-  return (socketTimeout) => new Redis({ ...options, ...login, socketTimeout, ...tls, ...node, db: dbOf(first, url) });
+  const place = { ...node, db: dbOf(first, url) };
+  return (socketTimeout) => inItsDatabase(new Redis({ ...options, ...login, socketTimeout, ...tls, ...place }));
+}
+
+/** A client whose SELECT was refused would go on in database 0, which is somebody else's. */
+function inItsDatabase(client: Redis): Redis {
+  client.on('error', (error: Error & { readonly command?: { readonly name: string } }) => {
+    if (error.command?.name === 'select') client.disconnect(true);
+  });
+  return client;
 }
 
 function loginOf(username: string, given: string, secret: string | null): { username?: string; password?: string } {

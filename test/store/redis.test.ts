@@ -196,7 +196,8 @@ describe('a Redis that answers no', () => {
     await fails(`redis://admin:hunter2@127.0.0.1:${locked.port}`, /wrong user name or password/);
     await fails('redis://:hunter2@127.0.0.1:1', /connection refused/);
     await fails('unix:/nowhere/redis.sock?password=hunter2', /no such socket/);
-    await fails(`redis://127.0.0.1:${locked.port}/999`, /DB index|password/);
+    await fails(`redis://:right@127.0.0.1:${locked.port}/999`, /DB index is out of range/);
+    expect(cli(locked, '-a', 'right', '--no-auth-warning', 'DBSIZE')).toBe('0');
     const greeter = createServer((socket) =>
       socket.on('error', () => undefined).end('220 mx1.example ESMTP Postfix\r\n'),
     );
