@@ -3,23 +3,30 @@
  * was read, so that the policy stays in TypeScript; a commit whose answer was lost is recognised by its name.
  */
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Cluster, Redis } from 'ioredis';
+import { Cluster, type Redis } from 'ioredis';
 import type { Ban } from '../domain/ban.js';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
 import { maskPassword } from '../domain/secret.js';
 import type { Change } from '../policy/outcome.js';
 import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
-import { authorities, redisPassword } from './credentials.js';
 import type { OpenOptions } from './open.js';
+import { FORBIDDEN, isReply, LOST, redisReason, UNKNOWN } from './redis-reason.js';
+import {
+  type Answer,
+  type Client,
+  COMMIT_KEYS,
+  commitArguments,
+  REWRITTEN,
+  type Read,
+  type Written,
+  withScripts,
+} from './redis-scripts.js';
+import { CONNECT_MS, type Connect, connector } from './redis-url.js';
 import { newerStore, requireKnownSchema, SCHEMA_VERSION } from './schema.js';
 import {
   evidenceOf,
-  evidenceText,
   MAX_CHANGES,
-  MAX_EVIDENCE,
   type Outcome,
   type Progress,
   type Risk,
@@ -27,7 +34,6 @@ import {
   type Store,
 } from './store.js';
 
-const CONNECT_MS = 4_000;
 /** A connection that owes an answer for longer is dead, or its Redis is. */
 const ANSWER_MS = 2_000;
 const RECONNECT_WAIT_MS = 1_500;
@@ -39,38 +45,6 @@ const REWRITE_EXPIRES_MS = 600_000;
 const WATCH_BLOCK_MS = 5_000;
 /** Fields of one HMGET or HSCAN: keeps replies and Redis's pauses small. */
 const BATCH = 1_000;
-
-const COMMIT_LUA = readFileSync(new URL('./commit.lua', import.meta.url), 'utf8');
-const REWRITE_LUA = readFileSync(new URL('./rewrite.lua', import.meta.url), 'utf8');
-
-/** KEYS of commit.lua but the last, which is named after the commit. */
-const COMMIT_KEYS = ['subjects', 'scores', 'bans', 'evidence', 'events', 'positions', 'allow', 'revision', 'notes'];
-
-/** KEYS of rewrite.lua that are replaced. */
-const REWRITTEN = ['subjects', 'scores', 'bans'];
-
-/** What both scripts answer. */
-type Answer = readonly ['done' | 'again' | 'conflict' | 'stale' | 'newer', string?];
-
-/** What one step writes: an outcome, or what pruning takes away. */
-interface Written extends Outcome {
-  /** Subject, its lines of evidence as they were read, and those that stay. */
-  readonly trimmed?: readonly (readonly [string, string, string])[];
-  /** Ids of changes. */
-  readonly forgotten?: readonly string[];
-}
-
-type Connect = (answerMs: number) => Redis | Cluster;
-
-type Client = (Redis | Cluster) & {
-  blockdCommit(...args: (string | number)[]): Promise<Answer>;
-  blockdRewrite(...args: (string | number)[]): Promise<Answer>;
-};
-
-interface Read {
-  readonly raw: string;
-  readonly state: SubjectState;
-}
 
 export class RedisStore implements Store {
   readonly url: string;
@@ -112,9 +86,7 @@ export class RedisStore implements Store {
     this.url = url;
     this.#prefix = `{${options.prefix}}`;
     this.#connect = connect;
-    client.defineCommand('blockdCommit', { numberOfKeys: COMMIT_KEYS.length + 1, lua: COMMIT_LUA });
-    client.defineCommand('blockdRewrite', { numberOfKeys: 8, lua: REWRITE_LUA });
-    this.#client = client as Client;
+    this.#client = withScripts(client);
     // Without this listener a lost connection would end the process; each command tells of it by itself.
     client.on('error', (error: unknown) => {
       if (!LOST.test(reasonOf(error))) this.#lastError = error;
@@ -565,48 +537,6 @@ export class RedisStore implements Store {
   }
 }
 
-/** A permission that the user lacks, as Redis says it to a client, and to a script. */
-const FORBIDDEN = /\bNOPERM\b|user executing the script can't/;
-const UNTRUSTED =
-  /self.signed certificate|unable to (?:verify|get) (?:the first|local issuer|issuer)|certificate signature failure/i;
-const UNKNOWN = /unknown.*command/i;
-/** How ioredis says that a command never left, or will get no answer. */
-const LOST = /isn't writeable|Connection is closed|max retries/i;
-
-function commitArguments(
-  attempt: string,
-  outcome: Written,
-  subjects: readonly string[],
-  read: ReadonlyMap<string, Read>,
-): (string | number)[] {
-  const args: (string | number)[] = [attempt, SCHEMA_VERSION, MAX_EVIDENCE, MAX_CHANGES];
-  const part = <T>(items: Iterable<T> | undefined, fields: (item: T) => readonly (string | number)[]) => {
-    const all = [...(items ?? [])];
-    args.push(all.length);
-    for (const item of all) for (const field of fields(item)) args.push(field);
-  };
-  part(outcome.progress, (one) => [
-    JSON.stringify([one.host, one.log]),
-    one.after ?? '',
-    one.commit,
-    JSON.stringify(one),
-  ]);
-  part(subjects, (subject) => [subject, read.get(subject)?.raw ?? '']);
-  part(outcome.put, ([subject, state]) => {
-    const rank = state === null ? undefined : outcome.ranks?.get(subject);
-    const shown = rank === undefined || !Number.isFinite(rank) ? '' : String(rank);
-    return [subject, state === null ? '' : JSON.stringify(state), shown, state?.ban?.until ?? ''];
-  });
-  part(outcome.evidence, ([subject, lines]) => [subject, lines.map(evidenceText).join('\n')]);
-  part(outcome.trimmed, (one) => one);
-  part(outcome.changes, (change) => [JSON.stringify(change)]);
-  part(outcome.forgotten, (id) => [id]);
-  part(outcome.allow, (entry) => [entry.entry, JSON.stringify(entry)]);
-  part(outcome.disallow, (entry) => [entry]);
-  part(outcome.notes, ([name, value]) => [name, value === null ? '' : JSON.stringify(value)]);
-  return args;
-}
-
 /** The progress in a value of `positions`, behind the names of its commit and attempt. */
 function valueIn(position: string): string {
   return position.slice(position.indexOf('\n', position.indexOf('\n') + 1) + 1);
@@ -615,126 +545,4 @@ function valueIn(position: string): string {
 /** As JSON says it, or the text when it is none. */
 function versionIn(told = ''): unknown {
   return /^\d+(?:\.\d+)?$/.test(told) ? Number(told) : told;
-}
-
-/** Did Redis itself answer with an error? Then the commit was not applied, and asking again at once is no use. */
-function isReply(error: unknown): boolean {
-  return error instanceof Error && error.name === 'ReplyError';
-}
-
-function redisReason(error: unknown): string {
-  const message = reasonOf(error);
-  if (/^NOAUTH/.test(message))
-    return 'it wants a password: put it into a file that only blockd can read, and name that in store.password_file';
-  if (/^WRONGPASS|invalid password/i.test(message)) return 'wrong user name or password';
-  if (FORBIDDEN.test(message)) return `the Redis user lacks a permission (${message})`;
-  if (/\bOOM\b/.test(message)) return 'Redis is out of memory (maxmemory)';
-  if (/\bREADONLY\b/.test(message)) return 'this Redis is a read-only replica: name the primary, or use sentinel://';
-  if (/^LOADING/.test(message)) return 'Redis is still loading its data';
-  if (/\bMISCONF\b/.test(message)) return "Redis can't write its data to disk, and so refuses changes";
-  if (UNTRUSTED.test(message))
-    return `its certificate is not trusted (${message}): name the CA that signed it in store.ca_file`;
-  if (/altnames|certificate has expired|not yet valid/i.test(message)) return `its certificate is refused: ${message}`;
-  if (/ECONNREFUSED/.test(message)) return 'connection refused: does Redis run there?';
-  if (/ENOTFOUND|EAI_AGAIN/.test(message)) return 'the host name has no address';
-  if (/EACCES|permission denied/.test(message)) return `permission denied: ${message}`;
-  if (/ENOENT|no such file/.test(message)) return 'there is no such socket';
-  if (UNKNOWN.test(message))
-    return `this Redis is too old, or lacks a command (${message}): it must be Redis 5 or newer`;
-  if (/ETIMEDOUT|timed? ?out|no answer/i.test(message)) return 'no answer';
-  if (/Protocol error|Unknown RESP type/i.test(message)) return 'what answers there is no Redis';
-  if (LOST.test(message)) return 'the connection is lost';
-  return message;
-}
-
-/** Reads the URL once, so that a mistake is told before anything is tried. */
-function connector(url: string, { passwordFile, caFile }: Pick<OpenOptions, 'passwordFile' | 'caFile'>): Connect {
-  const secret = redisPassword(passwordFile);
-  const ca = authorities(caFile);
-  if (ca !== undefined && !url.startsWith('rediss:')) {
-    throw new UsageError(
-      `store "${maskPassword(url)}" uses no TLS, so that store.ca_file has no meaning: write rediss://`,
-    );
-  }
-  const options = {
-    lazyConnect: true,
-    // One command less that its user has to be allowed.
-    disableClientInfo: true,
-    connectTimeout: CONNECT_MS,
-    maxRetriesPerRequest: 0,
-    enableOfflineQueue: false,
-    retryStrategy: (times: number) => Math.min(2_000, 50 * 2 ** Math.min(times, 6)),
-  };
-  if (url.startsWith('unix:')) {
-    const [path = '', query = ''] = url.slice('unix:'.length).replace(/^\/\//, '').split('?');
-    const fields = new URLSearchParams(query);
-    const db = dbOf(fields.get('db') ?? '', url);
-    const login = loginOf(fields.get('user') ?? '', fields.get('password') ?? '', secret);
-    return (socketTimeout) => inItsDatabase(new Redis({ ...options, ...login, socketTimeout, path, db }));
-  }
-  const parts = /^(\w+):\/\/(?:([^:@/]*)(?::([^@]*))?@)?([^/@]+)(?:\/([^/]*))?(?:\/(\d*))?$/.exec(url);
-  if (parts === null) throw badUrl(url);
-  const [, scheme, username = '', password = '', hosts = '', first = '', second = ''] = parts;
-  const nodes = hosts.split(',').map((host) => addressOf(host, scheme === 'sentinel' ? 26_379 : 6_379, url));
-  const login = loginOf(decoded(username, url), decoded(password, url), secret);
-  if (scheme === 'cluster') {
-    return (socketTimeout) =>
-      new Cluster(nodes, {
-        lazyConnect: true,
-        enableOfflineQueue: false,
-        redisOptions: { ...options, ...login, socketTimeout },
-      });
-  }
-  if (scheme === 'sentinel') {
-    if (first === '') throw badUrl(url);
-    const sentinels = { sentinels: nodes, name: first, db: dbOf(second, url) };
-    return (socketTimeout) => inItsDatabase(new Redis({ ...options, ...login, socketTimeout, ...sentinels }));
-  }
-  const [node] = nodes;
-  if (node === undefined || nodes.length > 1 || second !== '') throw badUrl(url);
-  // RFC 6066: a server's name is no address.
-  const name = isIP(node.host) === 0 ? { servername: node.host } : {};
-  const tls = scheme === 'rediss' ? { tls: { ...name, ...(ca !== undefined && { ca }) } } : {};
-  const place = { ...node, db: dbOf(first, url) };
-  return (socketTimeout) => inItsDatabase(new Redis({ ...options, ...login, socketTimeout, ...tls, ...place }));
-}
-
-/** A client whose SELECT was refused would go on in database 0, which is somebody else's. */
-function inItsDatabase(client: Redis): Redis {
-  client.on('error', (error: Error & { readonly command?: { readonly name: string } }) => {
-    if (error.command?.name === 'select') client.disconnect(true);
-  });
-  return client;
-}
-
-function loginOf(username: string, given: string, secret: string | null): { username?: string; password?: string } {
-  // The one that was written for this URL alone.
-  const password = given === '' ? (secret ?? '') : given;
-  return { ...(username !== '' && { username }), ...(password !== '' && { password }) };
-}
-
-function decoded(text: string, url: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    throw badUrl(url);
-  }
-}
-
-function addressOf(text: string, defaultPort: number, url: string): { host: string; port: number } {
-  const parts = /^(\[[0-9a-fA-F:.]+\]|[^:[\]]+)(?::(\d{1,5}))?$/.exec(text);
-  const port = Number(parts?.[2] ?? defaultPort);
-  if (parts?.[1] === undefined || port < 1 || port > 65_535) throw badUrl(url);
-  return { host: parts[1].replace(/^\[|\]$/g, ''), port };
-}
-
-function dbOf(text: string, url: string): number {
-  if (!/^\d{0,4}$/.test(text)) throw badUrl(url);
-  return Number(text);
-}
-
-function badUrl(url: string): UsageError {
-  return new UsageError(
-    `store "${maskPassword(url)}": write redis://[USER:PASSWORD@]HOST:PORT[/DB], rediss://…, unix:/SOCKET[?db=N], sentinel://HOST:PORT,HOST:PORT/NAME or cluster://HOST:PORT,HOST:PORT`,
-  );
 }
