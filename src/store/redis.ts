@@ -423,10 +423,13 @@ export class RedisStore implements Store {
           await this.#client.blockdCommit(...keys, ...commitArguments(name, one, [], new Map()));
         }
         const [subjects = '', scores = ''] = next;
-        await this.#client.hset(subjects, 'a', '');
-        await this.#client.zadd(scores, 1, 'a');
-        await this.#client.pexpire(subjects, REWRITE_EXPIRES_MS);
-        await this.#replace('probe:', next, (await this.#client.get(this.#key('probe:revision'))) ?? '');
+        const [revision] = await Promise.all([
+          this.#client.get(this.#key('probe:revision')),
+          this.#client.hset(subjects, 'a', ''),
+          this.#client.zadd(scores, 1, 'a'),
+          this.#client.pexpire(subjects, REWRITE_EXPIRES_MS),
+        ]);
+        await this.#replace('probe:', next, revision ?? '');
         await this.#client.del(...keys, ...next);
         this.#probed = true;
       } catch (error) {
