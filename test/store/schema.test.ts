@@ -2,6 +2,7 @@
 import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { NewerStoreError, UnavailableError } from '../../src/domain/errors.js';
@@ -243,6 +244,8 @@ describe('a map that follows a store', () => {
     const old = await daemon();
     appendFileSync(log, reject('203.0.113.9').repeat(8));
     await expect.poll(() => readFileSync(map, 'utf8'), { timeout: 10_000 }).toContain('203.0.113.9\t');
+    // Where it was quiet, a change is published at once.
+    await sleep(2_500);
     const client = new Redis(redis.port);
     const name = `{lab${labs}}:`;
     const before = readFileSync(map, 'utf8');
