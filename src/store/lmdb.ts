@@ -122,6 +122,13 @@ export class LmdbStore implements Store {
     });
   }
 
+  async hosts(): Promise<string[]> {
+    return this.#read(() => {
+      const all = [...this.#tables.progress.getRange()].map(({ value }) => parse<Progress>(value).host);
+      return [...new Set(all)];
+    });
+  }
+
   async changesSince(cursor: string | null) {
     return this.#read(() => {
       const newest = this.#tables.newestChange;

@@ -76,6 +76,10 @@ export class MemoryStore implements Store {
     return new Map(own.map((one) => [one.log, one]));
   }
 
+  async hosts(): Promise<string[]> {
+    return [...new Set([...this.#progress.values()].map(({ host }) => host))];
+  }
+
   async changesSince(cursor: string | null) {
     const present = String(this.#sequence);
     if (cursor === null) return { changes: [], cursor: present, gap: false };

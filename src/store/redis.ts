@@ -165,6 +165,11 @@ export class RedisStore implements Store {
     });
   }
 
+  async hosts(): Promise<string[]> {
+    const fields = await this.#call(() => this.#client.hkeys(this.#key('positions')));
+    return [...new Set(fields.map((field) => this.#parse<[string, string]>(field)[0]))];
+  }
+
   async changesSince(cursor: string | null) {
     return this.#call(async () => {
       const [newest] = await this.#client.xrevrange(this.#key('events'), '+', '-', 'COUNT', 1);

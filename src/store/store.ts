@@ -39,6 +39,8 @@ export interface Store {
   allowed(): Promise<AllowEntry[]>;
   /** How far each log was counted by `host`: log path (or `journal`) → progress. */
   progress(host: string): Promise<Map<string, Progress>>;
+  /** Every host whose progress is stored. */
+  hosts(): Promise<string[]>;
 
   /** Changes after `cursor` (null: only the present cursor). `gap`: older changes are gone, read everything anew. */
   changesSince(

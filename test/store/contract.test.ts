@@ -180,6 +180,7 @@ describe.each(Object.keys(LABS))('a %s store', (kind) => {
     await store.commit([], () => ({ progress: [progressOf('a', null), progressOf('b', null, { host: 'mx2' })] }));
     expect((await store.progress('mx2')).get('/var/log/mail.log')?.commit).toBe('b');
     expect(await store.progress('mx3')).toEqual(new Map());
+    expect((await store.hosts()).sort()).toEqual(['mx1', 'mx2']);
   });
 
   it('loses nothing when two handles commit to the same subject at once', async () => {

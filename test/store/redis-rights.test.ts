@@ -187,6 +187,7 @@ const LOOKS: readonly ((store: Store) => Promise<unknown>)[] = [
   (store) => store.endedBans(T, 10),
   (store) => store.allowed(),
   (store) => store.progress('mx1'),
+  (store) => store.hosts(),
   (store) => store.changesSince('0-0'),
   (store) => store.history(10),
   (store) => store.counts(T),
