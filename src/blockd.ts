@@ -10,7 +10,7 @@ import { Observation } from './daemon/observation.js';
 import { makePlan } from './daemon/plan.js';
 import { blockdProgram } from './daemon/program.js';
 import { watchedStore } from './daemon/watched-store.js';
-import { BlockdError, UnavailableError, UsageError } from './domain/errors.js';
+import { BlockdError, type ExitCode, NewerStoreError, UnavailableError, UsageError } from './domain/errors.js';
 import { acquireLock, type Lock } from './domain/lock.js';
 import { openStore } from './store/open.js';
 
@@ -43,7 +43,7 @@ try {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
   else if (error instanceof BlockdError) {
     process.stderr.write(`blockd: ${error.message}\n`);
-    process.exitCode = error.exitCode;
+    process.exitCode = exitCodeOf(error, program.opts<Flags>().once === true);
   } else throw error;
 }
 
@@ -103,6 +103,11 @@ async function main(flags: Flags): Promise<void> {
     // All is done and stored: no connection that is still winding down keeps the process for long.
     setTimeout(() => process.exit(), LEAVE_MS).unref();
   }
+}
+
+/** A service that would find the same again is not started again: see RestartPreventExitStatus in blockd.service. */
+function exitCodeOf(error: BlockdError, once: boolean): ExitCode {
+  return error instanceof NewerStoreError && !once ? 2 : error.exitCode;
 }
 
 function lmdbFolder(storeUrl: string): string | null {

@@ -5,8 +5,11 @@ import { HEARTBEAT_MS } from '../store/daemon-note.js';
 import type { Desk } from './desk.js';
 import { relative } from './format.js';
 
-export function storeFindings({ missing, store, config }: Desk): Finding[] {
-  if (!missing) return [ok('store', `${store.url} answers`)];
+export async function storeFindings({ missing, store, config }: Desk): Promise<Finding[]> {
+  if (!missing) {
+    const risks = (await store.risks()).map(({ text, fix }) => warn('store', `${store.url}: ${text}`, fix));
+    return risks.length > 0 ? risks : [ok('store', `${store.url} answers`)];
+  }
   return [
     warn(
       'store',

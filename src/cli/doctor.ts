@@ -1,5 +1,5 @@
 /** `blockctl doctor`: is Postfix wired to the map, is the map fresh, is main.cf sound, and what to do where not. */
-import { BlockdError, type ExitCode, UnavailableError } from '../domain/errors.js';
+import { BlockdError, type ExitCode, NewerStoreError, UnavailableError } from '../domain/errors.js';
 import { adviseOn } from '../postfix/advice.js';
 import { postscreenTable } from '../postfix/advice-postscreen.js';
 import { type Finding, fail, type Level, ok } from '../postfix/finding.js';
@@ -70,7 +70,7 @@ async function atOwnDesk(
       findings: [
         ...(await mapFindings(desk, spec)),
         ...(await logFindings(desk, facts.mailLog)),
-        ...storeFindings(desk),
+        ...(await storeFindings(desk)),
         ...daemonFindings(desk, facts.version),
         ...modeFindings(desk),
         ...(await listFindings(desk)),
@@ -108,9 +108,11 @@ function postfixIsAway(error: Error): Finding[] {
 function storeIsAway(error: BlockdError): Own {
   const fix = /permission denied|not permitted/i.test(error.message)
     ? 'Run it with sudo, or as the user that blockd runs as.'
-    : error instanceof UnavailableError
-      ? 'Mail goes on, bans in the map end on time; the daemon waits for the store, and catches up.'
-      : 'See "When the store breaks" in the README.';
+    : error instanceof NewerStoreError
+      ? 'Upgrade blockd on this host and start it; until then bans in the map end on time, no new ones are made.'
+      : error instanceof UnavailableError
+        ? 'Mail goes on, bans in the map end on time; the daemon waits for the store, and catches up.'
+        : 'See "When the store breaks" in the README.';
   return { map: null, findings: [fail('store', error.message, fix)] };
 }
 

@@ -1,6 +1,6 @@
 /** `blockctl status`: is blockd at work here, how far has it read, what does it hold. */
 import type { ExitCode } from '../domain/errors.js';
-import { BlockdError, UnavailableError } from '../domain/errors.js';
+import { BlockdError } from '../domain/errors.js';
 import { maskPassword } from '../domain/secret.js';
 import { lagOf } from '../source/lag.js';
 import type { ListNote } from '../store/daemon-note.js';
@@ -22,7 +22,7 @@ export async function status(context: Context): Promise<ExitCode> {
       return desk.missing ? 3 : 0;
     });
   } catch (error) {
-    if (!(error instanceof UnavailableError) || globals.json !== true) throw error;
+    if (!(error instanceof BlockdError && error.exitCode === 3) || globals.json !== true) throw error;
     // Without the store next to nothing is known; a monitor still gets its JSON.
     const { config } = configOf(globals);
     await output.json({

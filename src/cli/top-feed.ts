@@ -8,6 +8,7 @@ import type { Policy } from '../policy/policy.js';
 import { hourNote } from '../report/history.js';
 import { HOUR_MS, type Hour, hourOf } from '../report/hours.js';
 import { type DaemonNote, daemonNoteName } from '../store/daemon-note.js';
+import { requireKnownSchema } from '../store/schema.js';
 import type { Store } from '../store/store.js';
 import { Desk, openFor } from './desk.js';
 import { Output } from './output.js';
@@ -100,6 +101,7 @@ export class TopFeed {
     this.#file = file;
     this.#open ??= await openFor(config, { create: false, quiet: true }, this.#silent);
     const { store, missing } = this.#open;
+    await requireKnownSchema(store);
     const note = ((await store.note(daemonNoteName(config.store.host))) ?? null) as DaemonNote | null;
     const desk = new Desk(this.#loaded, { store, missing, note }, this.#silent);
     await this.#noteRate(desk);

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
-import { UnavailableError } from '../domain/errors.js';
+import { NewerStoreError, UnavailableError } from '../domain/errors.js';
 import type { LogEvent, Match } from '../domain/event.js';
 import type { Position } from '../domain/position.js';
 import { LineClock } from '../filter/clock.js';
@@ -340,7 +340,7 @@ export class Counting {
         this.#storeAway = false;
         return result;
       } catch (error) {
-        if (!(error instanceof UnavailableError)) throw error;
+        if (!(error instanceof UnavailableError) || error instanceof NewerStoreError) throw error;
         if (!this.#storeAway) {
           this.#logger.error(
             { event: 'store-away' },

@@ -7,7 +7,7 @@ import type { ScheduledTask } from 'node-cron';
 import { toPolicySettings } from '../config/load.js';
 import { type Ban, LONGEST_ORDER_MS, reasonWithList } from '../domain/ban.js';
 import { formatDuration } from '../domain/duration.js';
-import { BlockdError, reasonOf, UnavailableError } from '../domain/errors.js';
+import { BlockdError, NewerStoreError, reasonOf, UnavailableError } from '../domain/errors.js';
 import type { LogEvent } from '../domain/event.js';
 import { ownAddresses } from '../domain/own-addresses.js';
 import { listsFolder } from '../lists/kept-list.js';
@@ -19,6 +19,7 @@ import type { AccessMap, Picture } from '../postfix/access-map.js';
 import { mynetworks } from '../postfix/postconf.js';
 import type { Source } from '../source/source.js';
 import { type DaemonCounters, type DaemonNote, daemonNoteName, HEARTBEAT_MS } from '../store/daemon-note.js';
+import { requireKnownSchema } from '../store/schema.js';
 import { type Outcome, StaleProgressError, type Store } from '../store/store.js';
 import { BanBook } from './ban-book.js';
 import { BanExport } from './ban-export.js';
@@ -104,6 +105,7 @@ export class Daemon {
   /** On the monotonic clock. */
   #beatenAt = 0;
   #housekeeping = false;
+  #checkingSchema = false;
   #failure: unknown = null;
   #busy: Promise<unknown> = Promise.resolve();
 
@@ -137,6 +139,9 @@ export class Daemon {
       await this.#heartbeat(null);
       this.#announce();
       await this.#countLogs();
+    } catch (error) {
+      if (!(error instanceof NewerStoreError)) throw error;
+      this.#fail(error);
     } finally {
       clearInterval(timer);
       await this.#pruning?.stop();
@@ -150,7 +155,8 @@ export class Daemon {
       await this.#digest;
       await stopWatching();
     }
-    await this.#finish();
+    if (this.#failure instanceof NewerStoreError) await this.#leaveToNewer();
+    else await this.#finish();
     if (this.#failure !== null) throw this.#failure;
   }
 
@@ -166,6 +172,10 @@ export class Daemon {
   stop(reason: string): void {
     if (this.#stopping.signal.aborted) return;
     this.#logger.info({ event: 'stopping' }, `${reason}: committing what was read, the access map stays in place`);
+    this.#end(reason);
+  }
+
+  #end(reason: string): void {
     this.#supervision.stopping(`Stopping: ${reason}`);
     this.#stopping.abort();
     this.#source?.stop();
@@ -198,7 +208,8 @@ export class Daemon {
         onNotice: ({ level, log, message }) => this.#logger[level]({ event: 'source', log }, message),
       });
       this.#source = source;
-      if (this.#nextPlan !== null) source.stop();
+      // What came while the store was asked found no source to stop.
+      if (signal.aborted || this.#nextPlan !== null) source.stop();
       // Reading goes on while a commit is under way.
       let committed: Promise<boolean | undefined> = Promise.resolve(true);
       let isCommitting = false;
@@ -260,7 +271,8 @@ export class Daemon {
       try {
         return await work();
       } catch (error) {
-        if (!(error instanceof UnavailableError) || this.#stopping.signal.aborted) throw error;
+        if (!(error instanceof UnavailableError) || error instanceof NewerStoreError) throw error;
+        if (this.#stopping.signal.aborted) throw error;
         if (!said)
           this.#logger.error({ event: 'store-away' }, `${error.message}; waiting for it before the log is read`);
       }
@@ -393,6 +405,7 @@ export class Daemon {
     if ((await this.#store.changesSince(this.#cursor)).gap) {
       throw new UnavailableError(`store ${this.#store.url} has lost changes: the access map is compared with it first`);
     }
+    await requireKnownSchema(this.#store);
     if (!this.#salvage.isNeeded) return picture;
     return { changes: null, all: () => this.#salvage.with(picture.all(), now) };
   }
@@ -521,6 +534,7 @@ export class Daemon {
 
   #housekeep(): void {
     this.#tick++;
+    this.#checkSchema();
     // Waiting for a store that is away is no standstill; it would not end by a restart.
     if (this.#counting?.storeAway) this.#tellSupervisor();
     // While the store is away the work before this waits for it, and ticks must not pile up.
@@ -544,6 +558,21 @@ export class Daemon {
         this.#tellSupervisor();
       }
     });
+  }
+
+  /**
+   * Another host may have been upgraded. Beside all other work, which may wait for a store that it can't read any more.
+   */
+  #checkSchema(): void {
+    if (this.#checkingSchema) return;
+    this.#checkingSchema = true;
+    requireKnownSchema(this.#store)
+      .catch((error: unknown) => {
+        if (error instanceof NewerStoreError || !(error instanceof UnavailableError)) this.#fail(error);
+      })
+      .finally(() => {
+        this.#checkingSchema = false;
+      });
   }
 
   /** Only what was queued with the counting, and came to its turn, says that both are alive. */
@@ -737,20 +766,36 @@ export class Daemon {
     this.#logger.info({ event: 'stopped', lines: this.#lines, ...this.#counters }, 'stopped');
   }
 
+  /** What a newer blockd has made is neither written nor published; the map keeps its entries, and they their ends. */
+  async #leaveToNewer(): Promise<void> {
+    await this.#opening;
+    await this.#publisher?.stop();
+    this.#logger.info({ event: 'stopped', lines: this.#lines, ...this.#counters }, 'stopped');
+  }
+
   /** Work that nobody waits for: what it can't live with ends the daemon, and `run()` throws it. */
   #inBackground(work: () => Promise<void>): void {
     this.#serially(work).catch((error: unknown) => this.#fail(error));
   }
 
   #fail(error: unknown): void {
+    if (this.#failure instanceof NewerStoreError) return;
     this.#failure = error;
+    if (error instanceof NewerStoreError && !this.#stopping.signal.aborted) {
+      this.#logger.error(
+        { event: 'store-newer' },
+        `${error.message}; this daemon ends: the log keeps the lines, bans in the access map stay and end on time`,
+      );
+      this.#end(error.message);
+      return;
+    }
     this.stop(`ending because of an error: ${reasonOf(error)}`);
   }
 
   /** One after another: two commits of one daemon never wait for each other's subjects. Store faults only wait. */
   #serially<T>(work: () => Promise<T>): Promise<T | undefined> {
     const next = this.#busy.then(work).catch((error: unknown) => {
-      if (error instanceof UnavailableError) return undefined;
+      if (error instanceof UnavailableError && !(error instanceof NewerStoreError)) return undefined;
       if (error instanceof StaleProgressError) {
         throw new UnavailableError(
           `another blockd counts the same log under the host name "${this.#plan.config.store.host}": end one of them, or give each its own store.host`,

@@ -75,8 +75,19 @@ export class History {
     for (const at of oldest) this.#hours.delete(at);
   }
 
-  /** Forgets hours before `since`. */
+  /** Forgets hours before `since`, and all of a host that has counted nothing since then: it may be gone for good. */
   async prune(since: number): Promise<void> {
+    await this.#pruneOwn(since);
+    for (const host of await this.#store.hosts()) {
+      if (host === this.#host) continue;
+      const hours = indexOf(await this.#store.note(historyNote(host)));
+      if (hours.length === 0 || hours.some((at) => at >= since)) continue;
+      const gone = [historyNote(host), ...hours.map((at) => hourNote(host, at))];
+      await this.#store.commit([], () => ({ notes: new Map(gone.map((name) => [name, null])) }));
+    }
+  }
+
+  async #pruneOwn(since: number): Promise<void> {
     const index = indexOf(await this.#store.note(historyNote(this.#host)));
     const gone = index.filter((at) => at < since);
     if (gone.length === 0) return;

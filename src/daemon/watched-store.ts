@@ -37,6 +37,7 @@ export function watchedStore(store: Store, watcher: StoreWatcher): Store {
     endedBans: (at, limit) => watch(reading, store.endedBans(at, limit)),
     allowed: () => watch(reading, store.allowed()),
     progress: (host) => watch(reading, store.progress(host)),
+    hosts: () => watch(reading, store.hosts()),
     changesSince: (cursor) => watch(reading, store.changesSince(cursor)),
     watch: (onChange) => store.watch(onChange),
     history: (limit) => watch(reading, store.history(limit)),
@@ -46,6 +47,7 @@ export function watchedStore(store: Store, watcher: StoreWatcher): Store {
     rewrite: (convert) => watch(writing, store.rewrite(convert)),
     note: (name) => watch(reading, store.note(name)),
     setNote: (name, value) => watch(writing, store.setNote(name, value)),
+    risks: () => watch(reading, store.risks()),
     close: () => store.close(),
   };
 }

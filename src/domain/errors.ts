@@ -27,6 +27,9 @@ export class UnavailableError extends BlockdError {
   }
 }
 
+/** A newer blockd has made the store (exit code 3): neither waiting nor the next start is any use, only an upgrade. */
+export class NewerStoreError extends UnavailableError {}
+
 /** What the store holds can't be read (exit code 3): waiting is no use, the next start sets it aside. */
 export class DamagedError extends BlockdError {
   constructor(message: string, options?: ErrorOptions) {

@@ -7,23 +7,27 @@
 --       5 events     stream  field c: one change as JSON
 --       6 positions  hash    [host, log] as JSON -> "COMMIT\nATTEMPT\nprogress as JSON"
 --       7 allow      hash    entry -> JSON
---       8 revision   string  counts the commits: by it rewrite.lua sees that nothing changed meanwhile
---       9 notes      hash    name -> JSON
---      10 commit     string  the attempt by which this commit was applied; only for commits without progress
+--       8 revision   string  counts the commits that put a state: by it rewrite.lua sees that none did meanwhile
+--       9 notes      hash    name -> JSON; "schema" is the version of all this
+--      10 commit     string  the attempt by which this commit was applied; only for commits with a name and no progress
 --
 -- ARGV  a flat list, each part led by its count:
---       name of this attempt; lines of evidence kept for a subject; changes kept in the stream
+--       name of this attempt ("" for one that may be applied twice); version of the schema that the caller knows;
+--       lines of evidence kept for a subject; changes kept in the stream
 --       progress:  field, commit that it continues ("" for none), its own commit, value
 --       expected:  subject, state as it was read ("" for none)
 --       put:       subject, state ("" forgets it), rank ("" for none), end of ban ("" for none)
 --       evidence:  subject, lines of JSON parted by newlines
+--       trimmed:   subject, its lines as they were read, lines to keep ("" forgets all)
 --       changes:   JSON
+--       forgotten: id of a change
 --       allow:     entry, JSON
 --       disallow:  entry
 --       notes:     name, JSON ("" forgets it)
 --
 -- Returns  {"done"}, {"again", ATTEMPT} (that attempt was applied before, and its answer was lost), {"conflict"} (a
---          subject has changed since it was read), or {"stale", field} (another process has moved that position).
+--          subject has changed since it was read), {"stale", field} (another process has moved that position), or
+--          {"newer", VERSION} (a newer blockd has made all this).
 --
 -- Redis doesn't take back what a script wrote before it failed, so all that can fail is tried before the first write.
 
@@ -36,6 +40,13 @@ local function count()
   return tonumber(take())
 end
 
+local attempt = take()
+local schema = count()
+local told = redis.pcall('HGET', KEYS[9], 'schema')
+if type(told) == 'string' and not (tonumber(told) and tonumber(told) <= schema) then
+  return { 'newer', told }
+end
+
 for i, kind in ipairs({ 'hash', 'zset', 'zset', 'hash', 'stream', 'hash', 'hash', 'string', 'hash' }) do
   local found = redis.call('TYPE', KEYS[i]).ok
   if found ~= kind and found ~= 'none' then
@@ -43,7 +54,6 @@ for i, kind in ipairs({ 'hash', 'zset', 'zset', 'hash', 'stream', 'hash', 'hash'
   end
 end
 
-local attempt = take()
 local keepLines = count()
 local keepChanges = count()
 
@@ -51,7 +61,7 @@ local progress = {}
 for i = 1, count() do
   progress[i] = { field = take(), after = take(), commit = take(), value = take() }
 end
-if #progress == 0 then
+if #progress == 0 and attempt ~= '' then
   local applied = redis.call('GET', KEYS[10])
   if applied then
     return { 'again', applied }
@@ -75,8 +85,14 @@ for _ = 1, count() do
   end
 end
 
-redis.call('INCR', KEYS[8])
-for _ = 1, count() do
+if tonumber(told) ~= schema then
+  redis.call('HSET', KEYS[9], 'schema', schema)
+end
+local puts = count()
+if puts > 0 then
+  redis.call('INCR', KEYS[8])
+end
+for _ = 1, puts do
   local subject, state, rank, ends = take(), take(), take(), take()
   if state == '' then
     redis.call('HDEL', KEYS[1], subject)
@@ -107,7 +123,21 @@ for _ = 1, count() do
 end
 
 for _ = 1, count() do
+  local subject, lines, left = take(), take(), take()
+  if redis.call('HGET', KEYS[4], subject) == lines then
+    if left == '' then
+      redis.call('HDEL', KEYS[4], subject)
+    else
+      redis.call('HSET', KEYS[4], subject, left)
+    end
+  end
+end
+
+for _ = 1, count() do
   redis.call('XADD', KEYS[5], 'MAXLEN', '~', keepChanges, '*', 'c', take())
+end
+for _ = 1, count() do
+  redis.call('XDEL', KEYS[5], take())
 end
 for _ = 1, count() do
   local entry, value = take(), take()
@@ -128,7 +158,7 @@ end
 for _, one in ipairs(progress) do
   redis.call('HSET', KEYS[6], one.field, one.commit .. '\n' .. attempt .. '\n' .. one.value)
 end
-if #progress == 0 then
+if #progress == 0 and attempt ~= '' then
   redis.call('SET', KEYS[10], attempt, 'PX', 600000)
 end
 return { 'done' }

@@ -1,6 +1,7 @@
 /** The tables of an embedded store. Their values are JSON texts, which keep doubles exactly and mdb_dump shows. */
 import type { Database, RootDatabase } from 'lmdb';
 import { openEnvironment } from './lmdb-file.js';
+import { isNewer, newerStore, SCHEMA } from './schema.js';
 
 export const TABLES = ['subjects', 'ends', 'ranks', 'evidence', 'changes', 'allow', 'progress', 'notes'] as const;
 
@@ -25,10 +26,17 @@ export class Tables {
   readonly progress: Database<string, string>;
   readonly notes: Database<string, string>;
 
+  /** @throws NewerStoreError before anything is written. */
   constructor(folder: string) {
     this.root = openEnvironment(folder);
     const table = <K extends string | number | [number, string]>(name: (typeof TABLES)[number]) =>
       this.root.openDB<string, K>({ name, encoding: 'string' });
+    this.notes = table('notes');
+    const { version } = this;
+    if (isNewer(version)) {
+      void this.root.close();
+      throw newerStore(`lmdb:${folder}`, version);
+    }
     this.subjects = table('subjects');
     this.ends = table('ends');
     this.ranks = table('ranks');
@@ -36,7 +44,12 @@ export class Tables {
     this.changes = table('changes');
     this.allow = table('allow');
     this.progress = table('progress');
-    this.notes = table('notes');
+  }
+
+  /** Of what the store holds; 0 when it is new, or of the time before versions. */
+  get version(): unknown {
+    const told = this.notes.get(SCHEMA);
+    return told === undefined ? 0 : JSON.parse(told);
   }
 
   /**

@@ -8,12 +8,17 @@ import { DamagedError, reasonOf } from '../domain/errors.js';
 import { requireWhole } from './lmdb-file.js';
 import { requireSoundPages } from './lmdb-pages.js';
 import { TABLES } from './lmdb-tables.js';
+import { isNewer, SCHEMA } from './schema.js';
 
 const [, , folder = ''] = process.argv;
 try {
   requireWhole(folder);
   if (['x64', 'arm64'].includes(process.arch)) requireSoundPages(folder);
   const root = open({ path: folder, encoding: 'string', maxDbs: 16, noSubdir: false, readOnly: true });
+  const notes: Database<string> | undefined = root.openDB({ name: 'notes', encoding: 'string' });
+  // What a newer blockd has made is no damage, and not ours to judge.
+  const told = notes?.get(SCHEMA);
+  if (told !== undefined && isNewer(JSON.parse(told))) process.exit(0);
   const subjects: Database | undefined = root.openDB({ name: 'subjects', encoding: 'string' });
   for (const name of TABLES) {
     const table: Database<string> | undefined = root.openDB({ name, encoding: 'string' });

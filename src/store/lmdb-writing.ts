@@ -1,6 +1,7 @@
 /** One transaction of the embedded store: plain values, so that another thread can write them. */
 
 import { REVISION, type Tables } from './lmdb-tables.js';
+import { isNewer, SCHEMA, SCHEMA_VERSION } from './schema.js';
 import { MAX_CHANGES, MAX_EVIDENCE } from './store.js';
 
 export interface Writing {
@@ -17,6 +18,8 @@ export interface Writing {
   /** Named facts; null forgets one. */
   readonly notes?: readonly (readonly [string, string | null])[];
   readonly changes?: readonly string[];
+  /** Numbers of changes. */
+  readonly forgotten?: readonly number[];
 }
 
 export interface ProgressRow {
@@ -40,21 +43,27 @@ export interface SubjectRow {
   readonly newRank: number | null;
 }
 
-/** `conflict`: something else was committed meanwhile. `stale`: another daemon counts that log. Nothing was written. */
+/**
+ * `conflict`: something else was committed meanwhile. `stale`: another daemon counts that log. `newer`: a newer blockd has
+ * made the store. Nothing was written.
+ */
 export type Answer =
   | { readonly type: 'done'; readonly subjects: number }
   | { readonly type: 'conflict' }
-  | { readonly type: 'stale'; readonly log: string };
+  | { readonly type: 'stale'; readonly log: string }
+  | { readonly type: 'newer'; readonly version: unknown };
 
 /** Call it in a transaction for writing. */
 export function write(tables: Tables, writing: Writing): Answer {
-  const { revision } = tables;
+  const { revision, version } = tables;
+  if (isNewer(version)) return { type: 'newer', version };
   if (writing.after !== null && revision !== writing.after) return { type: 'conflict' };
   for (const { key, log, after } of writing.progress ?? []) {
     const stored = tables.progress.get(key);
     const commit = stored === undefined ? null : (JSON.parse(stored) as { readonly commit: string }).commit;
     if (commit !== after) return { type: 'stale', log };
   }
+  if (version !== SCHEMA_VERSION) tables.notes.putSync(SCHEMA, String(SCHEMA_VERSION));
   for (const { key, text } of writing.progress ?? []) tables.progress.putSync(key, text);
   let subjects = 0;
   for (const row of writing.subjects ?? []) if (writeSubject(tables, row)) subjects++;
@@ -74,6 +83,7 @@ export function write(tables: Tables, writing: Writing): Answer {
     else tables.notes.putSync(name, text);
   }
   record(tables, writing.changes ?? []);
+  for (const key of writing.forgotten ?? []) tables.changes.removeSync(key);
   tables.notes.putSync(REVISION, String(revision + 1));
   return { type: 'done', subjects };
 }

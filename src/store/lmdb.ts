@@ -16,6 +16,7 @@ import { isFault, makeFolder, NO_SPACE, requireRoomFor, unavailable } from './lm
 import { Tables } from './lmdb-tables.js';
 import { WriterThread } from './lmdb-thread.js';
 import { type Answer, type SubjectRow, type Writing, write } from './lmdb-writing.js';
+import { newerStore } from './schema.js';
 import { evidenceOf, evidenceText, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
 
 /** How often watchers look at the counter of changes: one read from memory-mapped pages. */
@@ -76,6 +77,7 @@ export class LmdbStore implements Store {
       const [outcome, writing] = this.#decided(subjects, decide, null);
       return [outcome, write(this.#tables, writing)] as const;
     });
+    this.#requireKnown(answer);
     if (answer.type === 'stale') throw new StaleProgressError(answer.log);
     return outcome;
   }
@@ -117,6 +119,13 @@ export class LmdbStore implements Store {
     return this.#read(() => {
       const all = [...this.#tables.progress.getRange()].map(({ value }) => parse<Progress>(value));
       return new Map(all.filter((one) => one.host === host).map((one) => [one.log, one]));
+    });
+  }
+
+  async hosts(): Promise<string[]> {
+    return this.#read(() => {
+      const all = [...this.#tables.progress.getRange()].map(({ value }) => parse<Progress>(value).host);
+      return [...new Set(all)];
     });
   }
 
@@ -190,19 +199,35 @@ export class LmdbStore implements Store {
       });
       if (trimmed.length > 0) await this.#write({ after: null, trimmed });
     }
+    await this.#forgetChanges(at - keepMs);
     return forgotten;
+  }
+
+  /** All but the newest, by which readers know that they have missed nothing. */
+  async #forgetChanges(before: number): Promise<void> {
+    const { changes } = this.#tables;
+    for (;;) {
+      const oldest = this.#read(() => [...changes.getRange({ limit: SWEEP_BATCH, end: this.#tables.newestChange })]);
+      // As they came: the first that stays ends it.
+      const stays = oldest.findIndex(({ value }) => parse<Change>(value).at > before);
+      const forgotten = (stays < 0 ? oldest : oldest.slice(0, stays)).map(({ key }) => key);
+      if (forgotten.length === 0) return;
+      await this.#write({ after: null, forgotten });
+      await nextTurn();
+    }
   }
 
   async rewrite(
     convert: (state: SubjectState) => { readonly state: SubjectState; readonly rank: number },
   ): Promise<void> {
-    this.#transact(() => {
+    const answer = this.#transact(() => {
       const subjects = [...this.#tables.subjects.getRange()].map(({ key, value }) => {
         const { state, rank } = convert(parse<Stored>(value).state);
         return rowOf(key, parse<Stored>(value), { state, rank: finite(rank) });
       });
-      write(this.#tables, { after: null, subjects });
+      return write(this.#tables, { after: null, subjects });
     });
+    this.#requireKnown(answer);
   }
 
   async note(name: string): Promise<unknown> {
@@ -214,6 +239,10 @@ export class LmdbStore implements Store {
 
   async setNote(name: string, value: unknown): Promise<void> {
     await this.#write({ after: null, notes: [[name, JSON.stringify(value)]] });
+  }
+
+  async risks() {
+    return [];
   }
 
   async close(): Promise<void> {
@@ -271,13 +300,18 @@ export class LmdbStore implements Store {
   }
 
   async #write(writing: Writing): Promise<Answer> {
-    if (this.#thread === null) return this.#transact(() => write(this.#tables, writing));
+    if (this.#thread === null) return this.#requireKnown(this.#transact(() => write(this.#tables, writing)));
     this.#beforeWriting();
     try {
-      return await this.#thread.write(writing);
+      return this.#requireKnown(await this.#thread.write(writing));
     } catch (error) {
       throw this.#writingFailed(error);
     }
+  }
+
+  #requireKnown(answer: Answer): Answer {
+    if (answer.type === 'newer') throw newerStore(this.url, answer.version);
+    return answer;
   }
 
   #transact<T>(work: () => T): T {

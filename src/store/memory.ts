@@ -76,6 +76,10 @@ export class MemoryStore implements Store {
     return new Map(own.map((one) => [one.log, one]));
   }
 
+  async hosts(): Promise<string[]> {
+    return [...new Set([...this.#progress.values()].map(({ host }) => host))];
+  }
+
   async changesSince(cursor: string | null) {
     const present = String(this.#sequence);
     if (cursor === null) return { changes: [], cursor: present, gap: false };
@@ -126,6 +130,9 @@ export class MemoryStore implements Store {
       if (kept.length > 0) this.#evidence.set(subject, kept);
       else this.#evidence.delete(subject);
     }
+    // All but the newest, as they came: the first that stays ends it.
+    const stays = this.#changes.findIndex((change, i) => change.at > at - keepMs || i === this.#changes.length - 1);
+    this.#changes = this.#changes.slice(Math.max(0, stays));
     return forgotten;
   }
 
@@ -145,6 +152,10 @@ export class MemoryStore implements Store {
 
   async setNote(name: string, value: unknown): Promise<void> {
     this.#notes.set(name, JSON.stringify(value));
+  }
+
+  async risks() {
+    return [];
   }
 
   async close(): Promise<void> {

@@ -17,7 +17,8 @@ export interface OpenOptions {
 
 /**
  * Opens `lmdb:DIR`, `redis://`, `rediss://`, `unix:SOCKET`, `sentinel://`, `cluster://` or `memory:`.
- * @throws UsageError for a URL that names no store, UnavailableError when the store can't be reached or used.
+ * @throws UsageError for a URL that names no store, UnavailableError when the store can't be reached or used,
+ * NewerStoreError when it was made by a newer blockd: then nothing was changed.
  */
 export async function openStore(url: string, options: OpenOptions): Promise<Store> {
   if (url === 'memory:') return new (await import('./memory.js')).MemoryStore();

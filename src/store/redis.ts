@@ -3,29 +3,37 @@
  * was read, so that the policy stays in TypeScript; a commit whose answer was lost is recognised by its name.
  */
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Cluster, Redis } from 'ioredis';
+import { Cluster, type Redis } from 'ioredis';
 import type { Ban } from '../domain/ban.js';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
 import { maskPassword } from '../domain/secret.js';
 import type { Change } from '../policy/outcome.js';
 import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
-import { authorities, redisPassword } from './credentials.js';
 import type { OpenOptions } from './open.js';
+import { FORBIDDEN, isReply, LOST, redisReason, UNKNOWN } from './redis-reason.js';
+import {
+  type Answer,
+  type Client,
+  COMMIT_KEYS,
+  commitArguments,
+  REWRITTEN,
+  type Read,
+  type Written,
+  withScripts,
+} from './redis-scripts.js';
+import { CONNECT_MS, type Connect, connector } from './redis-url.js';
+import { newerStore, requireKnownSchema, SCHEMA_VERSION } from './schema.js';
 import {
   evidenceOf,
-  evidenceText,
   MAX_CHANGES,
-  MAX_EVIDENCE,
   type Outcome,
   type Progress,
+  type Risk,
   StaleProgressError,
   type Store,
 } from './store.js';
 
-const CONNECT_MS = 4_000;
 /** A connection that owes an answer for longer is dead, or its Redis is. */
 const ANSWER_MS = 2_000;
 const RECONNECT_WAIT_MS = 1_500;
@@ -38,29 +46,6 @@ const WATCH_BLOCK_MS = 5_000;
 /** Fields of one HMGET or HSCAN: keeps replies and Redis's pauses small. */
 const BATCH = 1_000;
 
-const COMMIT_LUA = readFileSync(new URL('./commit.lua', import.meta.url), 'utf8');
-const REWRITE_LUA = readFileSync(new URL('./rewrite.lua', import.meta.url), 'utf8');
-const TRIM_LUA = readFileSync(new URL('./trim-evidence.lua', import.meta.url), 'utf8');
-
-/** KEYS of commit.lua but the last, which is named after the commit. */
-const COMMIT_KEYS = ['subjects', 'scores', 'bans', 'evidence', 'events', 'positions', 'allow', 'revision', 'notes'];
-
-/** What commit.lua answers. */
-type Answer = readonly ['done' | 'again' | 'conflict' | 'stale', string?];
-
-type Connect = (answerMs: number) => Redis | Cluster;
-
-type Client = (Redis | Cluster) & {
-  blockdCommit(...args: (string | number)[]): Promise<Answer>;
-  blockdRewrite(...args: string[]): Promise<number>;
-  blockdTrim(...args: string[]): Promise<number>;
-};
-
-interface Read {
-  readonly raw: string;
-  readonly state: SubjectState;
-}
-
 export class RedisStore implements Store {
   readonly url: string;
   readonly #client: Client;
@@ -70,10 +55,14 @@ export class RedisStore implements Store {
   readonly #unanswered = new Map<string, Map<string, Outcome>>();
   /** Why the connection was lost; commands only say that it is. */
   #lastError: unknown = null;
+  #probed = false;
   #closed = false;
   readonly #watchers = new Set<() => Promise<void>>();
 
-  /** @throws UsageError for a bad URL, UnavailableError when Redis can't be reached or refuses us. */
+  /**
+   * Only looks: what writing needs is tried before the first commit.
+   * @throws UsageError for a bad URL, UnavailableError when Redis can't be reached or refuses us, NewerStoreError.
+   */
   static async open(url: string, options: OpenOptions): Promise<RedisStore> {
     if (/[{}]/.test(options.prefix)) throw new UsageError(`store prefix "${options.prefix}": it must hold no braces`);
     const connect = connector(url, options);
@@ -85,7 +74,7 @@ export class RedisStore implements Store {
         Promise.all([ready, client.connect()]),
         sleep(CONNECT_MS, undefined, { ref: false }).then(() => Promise.reject(new Error('no answer'))),
       ]);
-      await store.#probe();
+      await requireKnownSchema(store);
       return store;
     } catch (error) {
       client.disconnect();
@@ -97,13 +86,10 @@ export class RedisStore implements Store {
     this.url = url;
     this.#prefix = `{${options.prefix}}`;
     this.#connect = connect;
-    client.defineCommand('blockdCommit', { numberOfKeys: COMMIT_KEYS.length + 1, lua: COMMIT_LUA });
-    client.defineCommand('blockdRewrite', { numberOfKeys: 7, lua: REWRITE_LUA });
-    client.defineCommand('blockdTrim', { numberOfKeys: 1, lua: TRIM_LUA });
-    this.#client = client as Client;
+    this.#client = withScripts(client);
     // Without this listener a lost connection would end the process; each command tells of it by itself.
     client.on('error', (error: unknown) => {
-      this.#lastError = error;
+      if (!LOST.test(reasonOf(error))) this.#lastError = error;
     });
     let lost: boolean | null = null;
     client.on('ready', () => {
@@ -152,7 +138,7 @@ export class RedisStore implements Store {
 
   async bans(since: number): Promise<Ban[]> {
     return this.#call(async () => {
-      const subjects = await this.#client.zrangebyscore(this.#key('bans'), `(${since}`, '+inf');
+      const subjects = await this.#bannedAfter(since);
       const read = await this.#readMany(subjects);
       return subjects.flatMap((subject) => read.get(subject)?.state.ban ?? []);
     });
@@ -168,11 +154,20 @@ export class RedisStore implements Store {
   }
 
   async progress(host: string): Promise<Map<string, Progress>> {
-    const values = await this.#call(() => this.#client.hvals(this.#key('positions')));
-    const all = values.map((value) =>
-      this.#parse<Progress>(value.slice(value.indexOf('\n', value.indexOf('\n') + 1) + 1)),
-    );
-    return new Map(all.filter((one) => one.host === host).map((one) => [one.log, one]));
+    return this.#call(async () => {
+      const fields = await this.#client.hkeys(this.#key('positions'));
+      // What other hosts keep with theirs is much, and nobody's business here.
+      const own = fields.filter((field) => this.#parse<[string, string]>(field)[0] === host);
+      if (own.length === 0) return new Map();
+      const values = await this.#client.hmget(this.#key('positions'), ...own);
+      const all = values.flatMap((value) => (value === null ? [] : this.#parse<Progress>(valueIn(value))));
+      return new Map(all.map((one) => [one.log, one]));
+    });
+  }
+
+  async hosts(): Promise<string[]> {
+    const fields = await this.#call(() => this.#client.hkeys(this.#key('positions')));
+    return [...new Set(fields.map((field) => this.#parse<[string, string]>(field)[0]))];
   }
 
   async changesSince(cursor: string | null) {
@@ -235,18 +230,33 @@ export class RedisStore implements Store {
       const read = new Map(gone.map(([subject, raw]) => [subject, { raw, state: this.#parse<SubjectState>(raw) }]));
       const subjects = [...read.keys()];
       // On a conflict one of them was seen again: the next pruning looks anew.
-      const forget = { put: new Map(subjects.map((one) => [one, null])) };
-      const [answer] = await this.#apply(randomUUID(), forget, subjects, read);
+      const [answer] = await this.#write({ put: new Map(subjects.map((one) => [one, null])) }, subjects, read);
       if (answer !== 'conflict') forgotten += subjects.length;
     }
     for await (const batch of this.#scan('evidence')) {
-      for (const [subject, raw] of batch) {
-        const kept = raw.split('\n').filter((line) => this.#parse<Evidence>(line).at > at - keepMs);
-        const text = kept.join('\n');
-        if (text !== raw) await this.#call(() => this.#client.blockdTrim(this.#key('evidence'), subject, raw, text));
-      }
+      const trimmed = batch.flatMap(([subject, lines]) => {
+        const kept = lines.split('\n').filter((line) => this.#parse<Evidence>(line).at > at - keepMs);
+        const left = kept.join('\n');
+        return left === lines ? [] : [[subject, lines, left] as const];
+      });
+      if (trimmed.length > 0) await this.#write({ trimmed });
     }
+    await this.#forgetChanges(at - keepMs);
     return forgotten;
+  }
+
+  /** All but the newest, by which readers know that they have missed nothing. */
+  async #forgetChanges(before: number): Promise<void> {
+    const events = this.#key('events');
+    for (;;) {
+      const page = await this.#call(() => this.#client.xrange(events, '-', '+', 'COUNT', BATCH + 1));
+      const oldest = page.slice(0, -1);
+      // As they came: the first that stays ends it.
+      const stays = oldest.findIndex(([, fields]) => this.#parse<Change>(fields[1] ?? '').at > before);
+      const forgotten = (stays < 0 ? oldest : oldest.slice(0, stays)).map(([id]) => id);
+      if (forgotten.length === 0) return;
+      await this.#write({ forgotten });
+    }
   }
 
   async rewrite(
@@ -265,7 +275,34 @@ export class RedisStore implements Store {
   }
 
   async setNote(name: string, value: unknown): Promise<void> {
-    await this.#call(() => this.#client.hset(this.#key('notes'), name, JSON.stringify(value)));
+    await this.#write({ notes: new Map([[name, value]]) });
+  }
+
+  async risks(): Promise<Risk[]> {
+    const policy = await this.#evictionPolicy();
+    if (policy === null || policy === 'noeviction') return [];
+    // Of all that is stored, only the names of the last commits end by themselves.
+    const what = policy.startsWith('volatile-') ? 'which order it has carried out' : 'all scores or all bans at once';
+    return [
+      {
+        text: `when it is full, this Redis forgets ${what} (maxmemory-policy ${policy})`,
+        fix: 'Set "maxmemory-policy noeviction" in redis.conf, or give blockd a Redis of its own: a full one then refuses commits, and blockd waits.',
+      },
+    ];
+  }
+
+  /** By INFO, which tells without a right to CONFIG. Null where the user may not ask for that either. */
+  async #evictionPolicy(): Promise<string | null> {
+    const client = this.#client;
+    const nodes: readonly Redis[] = client instanceof Cluster ? client.nodes('master') : [client];
+    try {
+      const told = await this.#call(() => Promise.all(nodes.map((node) => node.info('memory'))));
+      const policies = told.flatMap((text) => /^maxmemory_policy:(\S+)/m.exec(text)?.[1] ?? []);
+      return policies.find((policy) => policy !== 'noeviction') ?? policies[0] ?? null;
+    } catch (error) {
+      if (error instanceof UnavailableError && FORBIDDEN.test(reasonOf(error.cause))) return null;
+      throw error;
+    }
   }
 
   async close(): Promise<void> {
@@ -276,6 +313,21 @@ export class RedisStore implements Store {
 
   #key(name: string): string {
     return `${this.#prefix}:${name}`;
+  }
+
+  /** In order of their end; some at a time, since Redis does nothing else while it answers. */
+  async #bannedAfter(since: number): Promise<string[]> {
+    const subjects = new Set<string>();
+    let from = `(${since}`;
+    for (let limit = BATCH; ; ) {
+      const page = await this.#client.zrangebyscore(this.#key('bans'), from, '+inf', 'WITHSCORES', 'LIMIT', 0, limit);
+      for (let i = 0; i < page.length; i += 2) subjects.add(page[i] ?? '');
+      const [last, first] = [page.at(-1), page[1]];
+      if (last === undefined || page.length < 2 * limit) return [...subjects];
+      // The next page begins with those that end as the last one does, and must reach beyond them.
+      limit = first === last ? 2 * limit : BATCH;
+      from = last;
+    }
   }
 
   async #readMany(subjects: readonly string[]): Promise<Map<string, Read>> {
@@ -290,22 +342,43 @@ export class RedisStore implements Store {
     return found;
   }
 
-  /** Sends a commit until there is an answer; a lost connection is waited for, but not for long. */
+  /** What may be applied twice without harm, so that nobody need remember that it was. */
+  #write(
+    written: Written,
+    subjects: readonly string[] = [],
+    read: ReadonlyMap<string, Read> = new Map(),
+  ): Promise<Answer> {
+    return this.#apply('', written, subjects, read);
+  }
+
+  /**
+   * Sends a commit until there is an answer; a lost connection is waited for, but not for long.
+   * @param name "" for one that may be applied twice.
+   */
   async #apply(
     name: string,
-    outcome: Outcome,
+    outcome: Written,
     subjects: readonly string[],
     read: ReadonlyMap<string, Read>,
   ): Promise<Answer> {
+    await this.#probe();
     const keys = [...COMMIT_KEYS, `commit:${name}`].map((key) => this.#key(key));
-    const attempt = randomUUID();
+    const attempt = name === '' ? '' : randomUUID();
     const args = commitArguments(attempt, outcome, subjects, read);
     const deadline = Date.now() + RECONNECT_WAIT_MS;
     for (;;) {
       try {
-        return await this.#client.blockdCommit(...keys, ...args);
+        const answer = await this.#client.blockdCommit(...keys, ...args);
+        if (answer[0] === 'newer') throw newerStore(this.url, versionIn(answer[1]));
+        return answer;
       } catch (error) {
+        if (error instanceof UnavailableError) throw error;
         if (isReply(error)) throw this.#unavailable(error);
+        if (name === '') {
+          if (Date.now() > deadline) throw this.#unavailable(error);
+          await sleep(50);
+          continue;
+        }
         const attempts = this.#unanswered.get(name) ?? new Map<string, Outcome>();
         this.#unanswered.set(name, attempts.set(attempt, outcome));
         if (Date.now() > deadline) {
@@ -319,11 +392,13 @@ export class RedisStore implements Store {
   }
 
   /**
-   * Tries every command of a commit on keys beside the real ones: a script that Redis stops midway, for a missing
+   * Tries every command that writes on keys beside the real ones, once: a script that Redis stops midway, for a missing
    * permission or a command it doesn't know, would leave half a commit.
    */
   async #probe(): Promise<void> {
+    if (this.#probed) return;
     const keys = [...COMMIT_KEYS, 'commit'].map((key) => this.#key(`probe:${key}`));
+    const next = REWRITTEN.map((key) => this.#key(`probe:next:${key}`));
     const lines = [{ at: 0, rule: '', points: 0, line: '' }];
     const name = randomUUID();
     const outcome = {
@@ -336,6 +411,8 @@ export class RedisStore implements Store {
       changes: [{ type: 'allow', at: 0, entry: '' }],
       allow: [{ entry: 'a', at: 0 }],
       disallow: ['a'],
+      trimmed: [['a', '', '']],
+      forgotten: ['0-1'],
       notes: new Map<string, unknown>([
         ['a', 1],
         ['b', null],
@@ -343,23 +420,35 @@ export class RedisStore implements Store {
     } as const;
     const progress = { host: name, log: '', commit: name, after: null, carry: null, at: 0, lastLineAt: null };
     const position = { kind: 'journal', cursor: '' } as const;
-    try {
-      for (const one of [outcome, { ...outcome, progress: [{ ...progress, position }] }]) {
-        await this.#client.blockdCommit(...keys, ...commitArguments(name, one, [], new Map()));
+    await this.#call(async () => {
+      try {
+        // What one that died left behind would stand for what is to be tried.
+        await this.#client.del(...keys, ...next);
+        for (const one of [outcome, { ...outcome, progress: [{ ...progress, position }] }]) {
+          await this.#client.blockdCommit(...keys, ...commitArguments(name, one, [], new Map()));
+        }
+        const [subjects = '', scores = ''] = next;
+        const [revision] = await Promise.all([
+          this.#client.get(this.#key('probe:revision')),
+          this.#client.hset(subjects, 'a', ''),
+          this.#client.zadd(scores, 1, 'a'),
+          this.#client.pexpire(subjects, REWRITE_EXPIRES_MS),
+        ]);
+        await this.#replace('probe:', next, revision ?? '');
+        await this.#client.del(...keys, ...next);
+        this.#probed = true;
+      } catch (error) {
+        // Fit to be read although it takes no writes now: full, a replica, loading. The commit will tell.
+        const reason = reasonOf(error);
+        if (!isReply(error) || FORBIDDEN.test(reason) || UNKNOWN.test(reason)) throw error;
       }
-      await this.#client.del(...keys);
-    } catch (error) {
-      // Fit to be read although it takes no writes now: full, a replica, loading. A commit will tell.
-      const reason = reasonOf(error);
-      if (!isReply(error) || FORBIDDEN.test(reason) || UNKNOWN.test(reason)) throw this.#unavailable(error);
-    }
+    });
   }
 
   async #tryRewrite(convert: Parameters<Store['rewrite']>[0]): Promise<boolean> {
-    const names = ['subjects', 'scores', 'bans'];
-    const keys = names.map((name) => this.#key(name));
+    await this.#probe();
     const id = randomUUID();
-    const successors = names.map((name) => this.#key(`rewrite:${id}:${name}`));
+    const successors = REWRITTEN.map((name) => this.#key(`rewrite:${id}:${name}`));
     const [subjectsKey = '', scoresKey = '', bansKey = ''] = successors;
     const revision = (await this.#call(() => this.#client.get(this.#key('revision')))) ?? '';
     for await (const batch of this.#scan('subjects')) {
@@ -379,11 +468,16 @@ export class RedisStore implements Store {
         for (const key of successors) await this.#client.pexpire(key, REWRITE_EXPIRES_MS);
       });
     }
-    const replaced = await this.#call(() =>
-      this.#client.blockdRewrite(...keys, ...successors, this.#key('revision'), revision),
-    );
-    if (replaced === 0) await this.#call(() => this.#client.del(...successors));
-    return replaced === 1;
+    const [answer, version] = await this.#call(() => this.#replace('', successors, revision));
+    if (answer !== 'done') await this.#call(() => this.#client.del(...successors));
+    if (answer === 'newer') throw newerStore(this.url, versionIn(version));
+    return answer === 'done';
+  }
+
+  #replace(at: '' | 'probe:', successors: readonly string[], revision: string): Promise<Answer> {
+    const present = REWRITTEN.map((name) => this.#key(at + name));
+    const [counter, notes] = [this.#key(`${at}revision`), this.#key(`${at}notes`)];
+    return this.#client.blockdRewrite(...present, ...successors, counter, notes, revision, SCHEMA_VERSION);
   }
 
   async #call<T>(work: () => Promise<T>): Promise<T> {
@@ -451,153 +545,12 @@ export class RedisStore implements Store {
   }
 }
 
-/** A permission that the user lacks, as Redis says it to a client, and to a script. */
-const FORBIDDEN = /\bNOPERM\b|user executing the script can't/;
-const UNTRUSTED =
-  /self.signed certificate|unable to (?:verify|get) (?:the first|local issuer|issuer)|certificate signature failure/i;
-const UNKNOWN = /unknown.*command/i;
-/** How ioredis says that a command never left, or will get no answer. */
-const LOST = /isn't writeable|Connection is closed|max retries/i;
-
-function commitArguments(
-  attempt: string,
-  outcome: Outcome,
-  subjects: readonly string[],
-  read: ReadonlyMap<string, Read>,
-): (string | number)[] {
-  const args: (string | number)[] = [attempt, MAX_EVIDENCE, MAX_CHANGES];
-  const part = <T>(items: Iterable<T> | undefined, fields: (item: T) => readonly (string | number)[]) => {
-    const all = [...(items ?? [])];
-    args.push(all.length);
-    for (const item of all) for (const field of fields(item)) args.push(field);
-  };
-  part(outcome.progress, (one) => [
-    JSON.stringify([one.host, one.log]),
-    one.after ?? '',
-    one.commit,
-    JSON.stringify(one),
-  ]);
-  part(subjects, (subject) => [subject, read.get(subject)?.raw ?? '']);
-  part(outcome.put, ([subject, state]) => {
-    const rank = state === null ? undefined : outcome.ranks?.get(subject);
-    const shown = rank === undefined || !Number.isFinite(rank) ? '' : String(rank);
-    return [subject, state === null ? '' : JSON.stringify(state), shown, state?.ban?.until ?? ''];
-  });
-  part(outcome.evidence, ([subject, lines]) => [subject, lines.map(evidenceText).join('\n')]);
-  part(outcome.changes, (change) => [JSON.stringify(change)]);
-  part(outcome.allow, (entry) => [entry.entry, JSON.stringify(entry)]);
-  part(outcome.disallow, (entry) => [entry]);
-  part(outcome.notes, ([name, value]) => [name, value === null ? '' : JSON.stringify(value)]);
-  return args;
+/** The progress in a value of `positions`, behind the names of its commit and attempt. */
+function valueIn(position: string): string {
+  return position.slice(position.indexOf('\n', position.indexOf('\n') + 1) + 1);
 }
 
-/** Did Redis itself answer with an error? Then the commit was not applied, and asking again at once is no use. */
-function isReply(error: unknown): boolean {
-  return error instanceof Error && error.name === 'ReplyError';
-}
-
-function redisReason(error: unknown): string {
-  const message = reasonOf(error);
-  if (/^NOAUTH/.test(message))
-    return 'it wants a password: put it into a file that only blockd can read, and name that in store.password_file';
-  if (/^WRONGPASS|invalid password/i.test(message)) return 'wrong user name or password';
-  if (FORBIDDEN.test(message)) return `the Redis user lacks a permission (${message})`;
-  if (/\bOOM\b/.test(message)) return 'Redis is out of memory (maxmemory)';
-  if (/\bREADONLY\b/.test(message)) return 'this Redis is a read-only replica: name the primary, or use sentinel://';
-  if (/^LOADING/.test(message)) return 'Redis is still loading its data';
-  if (/\bMISCONF\b/.test(message)) return "Redis can't write its data to disk, and so refuses changes";
-  if (UNTRUSTED.test(message))
-    return `its certificate is not trusted (${message}): name the CA that signed it in store.ca_file`;
-  if (/altnames|certificate has expired|not yet valid/i.test(message)) return `its certificate is refused: ${message}`;
-  if (/ECONNREFUSED/.test(message)) return 'connection refused: does Redis run there?';
-  if (/ENOTFOUND|EAI_AGAIN/.test(message)) return 'the host name has no address';
-  if (/EACCES|permission denied/.test(message)) return `permission denied: ${message}`;
-  if (/ENOENT|no such file/.test(message)) return 'there is no such socket';
-  if (UNKNOWN.test(message))
-    return `this Redis is too old, or lacks a command (${message}): it must be Redis 5 or newer`;
-  if (/ETIMEDOUT|timed? ?out|no answer/i.test(message)) return 'no answer';
-  if (/Protocol error|Unknown RESP type/i.test(message)) return 'what answers there is no Redis';
-  if (LOST.test(message)) return 'the connection is lost';
-  return message;
-}
-
-/** Reads the URL once, so that a mistake is told before anything is tried. */
-function connector(url: string, { passwordFile, caFile }: Pick<OpenOptions, 'passwordFile' | 'caFile'>): Connect {
-  const secret = redisPassword(passwordFile);
-  const ca = authorities(caFile);
-  if (ca !== undefined && !url.startsWith('rediss:')) {
-    throw new UsageError(
-      `store "${maskPassword(url)}" uses no TLS, so that store.ca_file has no meaning: write rediss://`,
-    );
-  }
-  const options = {
-    lazyConnect: true,
-    connectTimeout: CONNECT_MS,
-    maxRetriesPerRequest: 0,
-    enableOfflineQueue: false,
-    retryStrategy: (times: number) => Math.min(2_000, 50 * 2 ** Math.min(times, 6)),
-  };
-  if (url.startsWith('unix:')) {
-    const [path = '', query = ''] = url.slice('unix:'.length).replace(/^\/\//, '').split('?');
-    const fields = new URLSearchParams(query);
-    const db = dbOf(fields.get('db') ?? '', url);
-    const login = loginOf(fields.get('user') ?? '', fields.get('password') ?? '', secret);
-    return (socketTimeout) => new Redis({ ...options, ...login, socketTimeout, path, db });
-  }
-  const parts = /^(\w+):\/\/(?:([^:@/]*)(?::([^@]*))?@)?([^/@]+)(?:\/([^/]*))?(?:\/(\d*))?$/.exec(url);
-  if (parts === null) throw badUrl(url);
-  const [, scheme, username = '', password = '', hosts = '', first = '', second = ''] = parts;
-  const nodes = hosts.split(',').map((host) => addressOf(host, scheme === 'sentinel' ? 26_379 : 6_379, url));
-  const login = loginOf(decoded(username, url), decoded(password, url), secret);
-  if (scheme === 'cluster') {
-    return (socketTimeout) =>
-      new Cluster(nodes, {
-        lazyConnect: true,
-        enableOfflineQueue: false,
-        redisOptions: { ...options, ...login, socketTimeout },
-      });
-  }
-  if (scheme === 'sentinel') {
-    if (first === '') throw badUrl(url);
-    return (socketTimeout) =>
-      new Redis({ ...options, ...login, socketTimeout, sentinels: nodes, name: first, db: dbOf(second, url) });
-  }
-  const [node] = nodes;
-  if (node === undefined || nodes.length > 1 || second !== '') throw badUrl(url);
-  // RFC 6066: a server's name is no address.
-  const name = isIP(node.host) === 0 ? { servername: node.host } : {};
-  const tls = scheme === 'rediss' ? { tls: { ...name, ...(ca !== undefined && { ca }) } } : {};
-  return (socketTimeout) => new Redis({ ...options, ...login, socketTimeout, ...tls, ...node, db: dbOf(first, url) });
-}
-
-function loginOf(username: string, given: string, secret: string | null): { username?: string; password?: string } {
-  // The one that was written for this URL alone.
-  const password = given === '' ? (secret ?? '') : given;
-  return { ...(username !== '' && { username }), ...(password !== '' && { password }) };
-}
-
-function decoded(text: string, url: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    throw badUrl(url);
-  }
-}
-
-function addressOf(text: string, defaultPort: number, url: string): { host: string; port: number } {
-  const parts = /^(\[[0-9a-fA-F:.]+\]|[^:[\]]+)(?::(\d{1,5}))?$/.exec(text);
-  const port = Number(parts?.[2] ?? defaultPort);
-  if (parts?.[1] === undefined || port < 1 || port > 65_535) throw badUrl(url);
-  return { host: parts[1].replace(/^\[|\]$/g, ''), port };
-}
-
-function dbOf(text: string, url: string): number {
-  if (!/^\d{0,4}$/.test(text)) throw badUrl(url);
-  return Number(text);
-}
-
-function badUrl(url: string): UsageError {
-  return new UsageError(
-    `store "${maskPassword(url)}": write redis://[USER:PASSWORD@]HOST:PORT[/DB], rediss://…, unix:/SOCKET[?db=N], sentinel://HOST:PORT,HOST:PORT/NAME or cluster://HOST:PORT,HOST:PORT`,
-  );
+/** As JSON says it, or the text when it is none. */
+function versionIn(told = ''): unknown {
+  return /^\d+(?:\.\d+)?$/.test(told) ? Number(told) : told;
 }

@@ -19,6 +19,7 @@ export interface Store {
    * applied exactly once: `outcome.progress` carries a unique `commit` by which the adapter recognises its own.
    * @throws StaleProgressError when a progress's `after` is not the stored one: another daemon counts the same log, or
    *   the store was emptied, or put back to an earlier state.
+   * @throws NewerStoreError when a newer blockd has come upon the store since it was opened; nothing was applied.
    * @throws UnavailableError when the store can't be reached or is full; nothing was applied as far as can be known,
    *   and calling again with the same outcome is safe.
    */
@@ -38,6 +39,8 @@ export interface Store {
   allowed(): Promise<AllowEntry[]>;
   /** How far each log was counted by `host`: log path (or `journal`) → progress. */
   progress(host: string): Promise<Map<string, Progress>>;
+  /** Every host whose progress is stored. */
+  hosts(): Promise<string[]>;
 
   /** Changes after `cursor` (null: only the present cursor). `gap`: older changes are gone, read everything anew. */
   changesSince(
@@ -52,16 +55,28 @@ export interface Store {
   counts(at: number): Promise<{ readonly scored: number; readonly banned: number }>;
   /** Subjects by descending rank (see policy/decay.ts), at most `limit`. */
   top(limit: number): Promise<string[]>;
-  /** Forgets subjects for which `idle` is true, and evidence older than `keepMs`; returns how many subjects went. */
+  /**
+   * Forgets subjects for which `idle` is true, and evidence and changes older than `keepMs` but the newest change;
+   * returns how many subjects went.
+   */
   prune(idle: (subject: string, state: SubjectState) => boolean, at: number, keepMs: number): Promise<number>;
   /** Rewrites every state through `convert`, atomically: for a changed half-life. */
   rewrite(convert: (state: SubjectState) => { readonly state: SubjectState; readonly rank: number }): Promise<void>;
 
-  /** Small named facts (`settings`, `daemon:HOST`), as JSON values. */
+  /** Small named facts (`daemon:HOST`, `schema`), as JSON values. */
   note(name: string): Promise<unknown>;
   setNote(name: string, value: unknown): Promise<void>;
 
+  /** Which settings of the store itself put at risk what it holds; none where that can't be told. */
+  risks(): Promise<Risk[]>;
+
   close(): Promise<void>;
+}
+
+/** One sentence for a person without a full stop, and what to do. */
+export interface Risk {
+  readonly text: string;
+  readonly fix: string;
 }
 
 /** What one commit changes. */

@@ -21,6 +21,7 @@ import { AccessMap } from '../../src/postfix/access-map.js';
 import type { Finding } from '../../src/postfix/finding.js';
 import { type LabPostfix, startPostfix } from '../support/postfix.js';
 import { RunningDaemon } from '../support/programs.js';
+import { startRedis } from '../support/redis.js';
 import { smtpSession } from '../support/smtp.js';
 import { Bench } from './support.js';
 
@@ -218,6 +219,24 @@ describe('blockctl doctor', () => {
     expect(code).toBe(3);
     expect(findings).toEqual(saying('fail', 'store', /127\.0\.0\.1:1/));
     expect(findings).toEqual(saying('ok', 'relay', /can't relay/));
+  }, 60_000);
+
+  it('warns of a Redis that throws away what blockd stores when it is full', async () => {
+    const redis = await startRedis({ args: ['--maxmemory', '100mb', '--maxmemory-policy', 'allkeys-lru'] });
+    const user = ['--user', ...'look on >x %R~{blockd}:* +@read +info'.split(' ')];
+    const other = await startRedis({ args: [...user, '--user', ...'blind on >x %R~{blockd}:* +@read'.split(' ')] });
+    try {
+      const { findings } = await doctor('--store', redis.url);
+      expect(findings).toEqual(saying('warn', 'store', /forgets all scores or all bans .*allkeys-lru/));
+      for (const url of [
+        other.url,
+        `redis://look:x@127.0.0.1:${other.port}`,
+        `redis://blind:x@127.0.0.1:${other.port}`,
+      ])
+        expect((await doctor('--store', url)).findings).toEqual(saying('ok', 'store', /answers/));
+    } finally {
+      await Promise.all([redis.stop(), other.stop()]);
+    }
   }, 60_000);
 
   describe('of a map that no daemon looks after', () => {

@@ -2,6 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { appendFileSync, existsSync, rmSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openStore } from '../../src/store/open.js';
+import { SCHEMA, SCHEMA_VERSION } from '../../src/store/schema.js';
 import { RunningDaemon } from '../support/programs.js';
 import { startRedis } from '../support/redis.js';
 import { Terminal } from '../support/terminal.js';
@@ -171,6 +173,18 @@ describe('top', () => {
       await redis.stop();
     }
   }, 120_000);
+
+  it('shows nothing more of a store that a newer blockd has come upon, and says what to do', async () => {
+    await bench.judge(offenses('203.0.113.9', 6, 5_000));
+    const one = open({ columns: 200 });
+    await untilShown(one, 'HIGHEST SCORES');
+    const store = await openStore(bench.store, { prefix: 'blockd' });
+    await store.setNote(SCHEMA, SCHEMA_VERSION + 1);
+    await store.close();
+    await untilShown(one, /newer blockd.*upgrade/s);
+    one.press('q');
+    await untilShown(one, 'AFTER 0', 5_000);
+  }, 30_000);
 
   it('waits for a store that is not there yet or was removed, and makes none', async () => {
     const one = open();

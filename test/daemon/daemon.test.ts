@@ -8,6 +8,7 @@ import { Traffic } from '../../src/demo/traffic.js';
 import { networkOf, subjectOf } from '../../src/domain/address.js';
 import type { SubjectState } from '../../src/policy/state.js';
 import { openStore } from '../../src/store/open.js';
+import { CuttingProxy } from '../support/cutting-proxy.js';
 import { blockctl, blockdOnce, RunningDaemon } from '../support/programs.js';
 import { startRedis } from '../support/redis.js';
 
@@ -255,6 +256,23 @@ describe('signals', () => {
     expect(await daemon.stop()).toBe(0);
     expect((await statesIn(store, ['203.0.113.9'])).get('203.0.113.9')?.offenses).toBe(1);
   });
+});
+
+describe('a signal while a slow store is asked how far the log was counted', () => {
+  it('ends the daemon, although no log is open yet', async () => {
+    const redis = await startRedis();
+    const proxy = new CuttingProxy(redis.port);
+    try {
+      const { args, log } = place();
+      const url = await proxy.listen();
+      proxy.delayMs = 150;
+      const daemon = await start([...args, '--store', url, '--log', log]);
+      expect(await daemon.stop()).toBe(0);
+    } finally {
+      await proxy.close();
+      await redis.stop();
+    }
+  }, 60_000);
 });
 
 describe('one daemon a state folder', () => {

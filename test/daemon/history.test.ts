@@ -10,8 +10,9 @@ import { History } from '../../src/daemon/history.js';
 import { Traffic } from '../../src/demo/traffic.js';
 import { Allowlist } from '../../src/policy/allowlist.js';
 import { Policy } from '../../src/policy/policy.js';
-import { hourNote, readHours } from '../../src/report/history.js';
+import { historyNote, hourNote, readHours } from '../../src/report/history.js';
 import { MemoryStore } from '../../src/store/memory.js';
+import { progressOf } from '../store/samples.js';
 import { blockctl, blockdOnce, RunningDaemon } from '../support/programs.js';
 import { type LabRedis, startRedis } from '../support/redis.js';
 
@@ -155,4 +156,21 @@ test('hours older than store.keep are forgotten, the others stay', async () => {
     [noon + 4 * HOUR_MS, 1],
   ]);
   expect(await store.note(hourNote('mx1', noon))).toBeNull();
+});
+
+test('hours of a host that is gone are forgotten by the others, those of a host at work are its own', async () => {
+  const store = new MemoryStore();
+  const noon = Date.UTC(2026, 4, 11, 12);
+  const hosts: Record<string, readonly number[]> = { gone: [noon, noon + HOUR_MS], here: [noon, noon + 9 * HOUR_MS] };
+  for (const [host, hours] of Object.entries(hosts)) {
+    const notes = new Map<string, unknown>([[historyNote(host), { hours }]]);
+    for (const at of hours) notes.set(hourNote(host, at), { at });
+    await store.commit([], () => ({ notes, progress: [progressOf(host, null, { host })] }));
+  }
+  await new History(store, 'mx1').prune(noon + 5 * HOUR_MS);
+  for (const [host, hours] of Object.entries(hosts)) {
+    const isKept = host === 'here';
+    for (const at of hours) expect((await store.note(hourNote(host, at))) !== null, `${host} ${at}`).toBe(isKept);
+    expect((await store.note(historyNote(host))) !== null, host).toBe(isKept);
+  }
 });

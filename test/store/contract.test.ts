@@ -4,11 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
+import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { SubjectState } from '../../src/policy/state.js';
 import { openStore } from '../../src/store/open.js';
 import { MAX_CHANGES, MAX_EVIDENCE, StaleProgressError, type Store } from '../../src/store/store.js';
+import { type LabCluster, startCluster } from '../support/cluster.js';
 import { type LabRedis, startRedis } from '../support/redis.js';
+import { documentedRights, PASSWORD, setUser } from '../support/redis-acl.js';
 import { banOf, changeOf, evidenceOf, progressOf, stateOf, T } from './samples.js';
 
 interface Lab {
@@ -18,13 +21,19 @@ interface Lab {
 }
 
 let redis: LabRedis;
+let admin: Redis;
+let cluster: LabCluster;
 let prefixes = 0;
 
 beforeAll(async () => {
   redis = await startRedis();
+  admin = new Redis(redis.port);
+  cluster = await startCluster();
 });
 afterAll(async () => {
+  admin.disconnect();
   await redis.stop();
+  await cluster.stop();
 });
 
 async function lmdbLab(openIt: typeof openStore, options: { readonly ownThread?: true }): Promise<Lab> {
@@ -54,21 +63,31 @@ const LABS: Record<string, () => Promise<Lab>> = {
     const { openStore: compiled } = await import(`${new URL('../../dist/store/open.js', import.meta.url)}`);
     return lmdbLab(compiled, { ownThread: true });
   },
-  redis: async () => {
-    const prefix = `test${++prefixes}`;
-    const opened: Store[] = [];
-    return {
-      open: async () => {
-        const store = await openStore(redis.url, { prefix });
-        opened.push(store);
-        return store;
-      },
-      end: async () => {
-        for (const store of opened) await store.close();
-      },
-    };
+  redis: async () => redisLab(redis.url, nextPrefix()),
+  // No right is missing for any promise.
+  'redis, as the user of docs/redis.md': async () => {
+    const prefix = nextPrefix();
+    await setUser(admin, prefix, prefix, documentedRights('blockd'));
+    return redisLab(`redis://${prefix}:${PASSWORD}@127.0.0.1:${redis.port}`, prefix);
   },
+  'redis cluster': async () => redisLab(cluster.url, nextPrefix()),
 };
+
+const nextPrefix = () => `test${++prefixes}`;
+
+function redisLab(url: string, prefix: string): Lab {
+  const opened: Store[] = [];
+  return {
+    open: async () => {
+      const store = await openStore(url, { prefix });
+      opened.push(store);
+      return store;
+    },
+    end: async () => {
+      for (const store of opened) await store.close();
+    },
+  };
+}
 
 describe.each(Object.keys(LABS))('a %s store', (kind) => {
   let lab: Lab;
@@ -161,6 +180,7 @@ describe.each(Object.keys(LABS))('a %s store', (kind) => {
     await store.commit([], () => ({ progress: [progressOf('a', null), progressOf('b', null, { host: 'mx2' })] }));
     expect((await store.progress('mx2')).get('/var/log/mail.log')?.commit).toBe('b');
     expect(await store.progress('mx3')).toEqual(new Map());
+    expect((await store.hosts()).sort()).toEqual(['mx1', 'mx2']);
   });
 
   it('loses nothing when two handles commit to the same subject at once', async () => {
@@ -307,6 +327,23 @@ describe.each(Object.keys(LABS))('a %s store', (kind) => {
     expect(await store.evidence('203.0.0.0')).toEqual([]);
     expect(await store.evidence('203.0.0.1')).toEqual([evidenceOf('new', T)]);
     expect(await store.evidence('203.0.0.3')).toEqual([]);
+  });
+
+  it('prunes old changes but the newest, without a gap for who has read them', async () => {
+    await setUp();
+    const changes = Array.from({ length: 2_500 }, (_, i) => ({ ...changeOf('203.0.113.1'), at: T + i }));
+    await store.commit([], () => ({ changes: changes.slice(0, 2_000) }));
+    const { cursor } = await store.changesSince(null);
+    await store.commit([], () => ({ changes: changes.slice(2_000) }));
+    await store.prune(() => false, T + 10_000, 10_000 - 1_999);
+    expect(await store.history(9_999)).toEqual(changes.slice(2_000).reverse());
+    expect((await store.changesSince(cursor)).gap).toBe(kind.startsWith('redis'));
+    const read = (await store.changesSince(null)).cursor;
+    await store.prune(() => false, T + 99_999, 1);
+    expect(await store.history(9_999)).toEqual(changes.slice(-1));
+    expect(await store.changesSince(read)).toEqual({ changes: [], cursor: read, gap: false });
+    await store.commit([], () => ({ changes: [changeOf('203.0.113.2')] }));
+    expect(await store.changesSince(read)).toMatchObject({ changes: [changeOf('203.0.113.2')], gap: false });
   });
 
   it('rewrites every state exactly once, with its rank and ban, also while others commit', async () => {

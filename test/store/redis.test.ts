@@ -31,6 +31,13 @@ async function open(url: string, onNotice?: (level: string, message: string) => 
   return store;
 }
 
+/** Has committed once: what a commit needs is tried before the first. */
+async function openBehind(proxy: CuttingProxy): Promise<Store> {
+  const store = await open(await proxy.listen());
+  await store.setNote('a fact', 1);
+  return store;
+}
+
 function cli(redis: LabRedis, ...args: string[]): string {
   return execFileSync('redis-cli', ['-p', String(redis.port), ...args], { encoding: 'utf8' }).trim();
 }
@@ -57,7 +64,7 @@ describe('a commit whose connection breaks', () => {
     const redis = await lab();
     const proxy = new CuttingProxy(redis.port);
     ends.push(() => proxy.close());
-    const store = await open(await proxy.listen());
+    const store = await openBehind(proxy);
     let turn = 0;
     proxy.cut = () => (++turn % 5 === 0 ? null : turn % 2 === 0 ? 'request' : 'reply');
     let after: string | null = null;
@@ -84,7 +91,7 @@ describe('a commit whose connection breaks', () => {
     const redis = await lab();
     const proxy = new CuttingProxy(redis.port);
     ends.push(() => proxy.close());
-    const store = await open(await proxy.listen());
+    const store = await openBehind(proxy);
     let cutNext = false;
     proxy.cut = () => {
       cutNext = !cutNext;
@@ -103,7 +110,7 @@ describe('a commit whose connection breaks', () => {
     const redis = await lab();
     const proxy = new CuttingProxy(redis.port);
     ends.push(() => proxy.close());
-    const store = await open(await proxy.listen());
+    const store = await openBehind(proxy);
     proxy.cut = () => 'reply';
     await expect(countOne(store, 'a', null)).rejects.toThrow(UnavailableError);
     proxy.cut = null;
@@ -189,7 +196,8 @@ describe('a Redis that answers no', () => {
     await fails(`redis://admin:hunter2@127.0.0.1:${locked.port}`, /wrong user name or password/);
     await fails('redis://:hunter2@127.0.0.1:1', /connection refused/);
     await fails('unix:/nowhere/redis.sock?password=hunter2', /no such socket/);
-    await fails(`redis://127.0.0.1:${locked.port}/999`, /DB index|password/);
+    await fails(`redis://:right@127.0.0.1:${locked.port}/999`, /DB index is out of range/);
+    expect(cli(locked, '-a', 'right', '--no-auth-warning', 'DBSIZE')).toBe('0');
     const greeter = createServer((socket) =>
       socket.on('error', () => undefined).end('220 mx1.example ESMTP Postfix\r\n'),
     );
@@ -233,9 +241,12 @@ describe('a Redis that answers no', () => {
     }
   }, 30_000);
 
-  it('is refused at once when its user lacks a command that a commit needs, leaving no trace', async () => {
+  it('is refused at the first commit when its user lacks a command that any needs, leaving no trace', async () => {
     const redis = await lab({ args: ['--user', ...'blockd on >x +@all -xadd ~{test}:*'.split(' ')] });
-    await fails(`redis://blockd:x@127.0.0.1:${redis.port}`, /lacks a permission/);
+    const store = await open(`redis://blockd:x@127.0.0.1:${redis.port}`);
+    await expect(store.setNote('a fact', 1)).rejects.toThrow(/lacks a permission/);
+    expect(await store.note('a fact')).toBeNull();
+    expect(cli(redis, 'KEYS', '{test}:[^p]*')).toBe('');
     const other = await lab({ args: ['--user', ...'blockd on >x +@all ~other:*'.split(' ')] });
     await fails(`redis://blockd:x@127.0.0.1:${other.port}`, /lacks a permission/);
     expect(cli(other, 'DBSIZE')).toBe('0');

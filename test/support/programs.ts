@@ -1,9 +1,10 @@
 /** Runs the built programs as their users do: as processes. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const program = (name: string) => fileURLToPath(new URL(`../../dist/${name}.js`, import.meta.url));
+const BUILT = fileURLToPath(new URL('../../dist', import.meta.url));
 
 export interface Finished {
   readonly code: number | null;
@@ -18,7 +19,11 @@ export interface RunOptions {
   /** Killed, and reported as code null, after this long. */
   readonly timeoutMs?: number;
   readonly uid?: number;
+  /** Folder of other programs than the built ones. */
+  readonly programs?: string;
 }
+
+const program = (name: string, { programs = BUILT }: RunOptions) => join(programs, `${name}.js`);
 
 /** Runs `blockctl ARGS` to its end. */
 export function blockctl(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
@@ -31,7 +36,7 @@ export function blockdOnce(args: readonly string[], options: RunOptions = {}): P
 }
 
 async function run(name: string, args: readonly string[], options: RunOptions): Promise<Finished> {
-  const child = spawn(process.execPath, [program(name), ...args], {
+  const child = spawn(process.execPath, [program(name, options), ...args], {
     cwd: options.cwd,
     env: options.env ?? process.env,
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -87,7 +92,7 @@ export class RunningDaemon {
 
   /** Starts `blockd ARGS` and waits for nothing: a signal may meet it before it is ready. */
   static launch(args: readonly string[], options: RunOptions = {}): RunningDaemon {
-    const child = spawn(process.execPath, [program('blockd'), ...args, '--set', 'log_output.format=json'], {
+    const child = spawn(process.execPath, [program('blockd', options), ...args, '--set', 'log_output.format=json'], {
       cwd: options.cwd,
       env: options.env ?? process.env,
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -98,6 +103,11 @@ export class RunningDaemon {
 
   get hasEnded(): boolean {
     return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
+  /** Its exit code, once it has ended by itself; null when a signal ended it. */
+  get exited(): Promise<number | null> {
+    return this.#exited;
   }
 
   get pid(): number {

@@ -12,6 +12,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Random } from '../../src/demo/random.js';
 import { openStore } from '../../src/store/open.js';
 import type { Store } from '../../src/store/store.js';
+import { type LabCluster, startCluster } from '../support/cluster.js';
 import { CuttingProxy } from '../support/cutting-proxy.js';
 import { blockctl, type LogEntry, RunningDaemon } from '../support/programs.js';
 import { type LabRedis, startRedis } from '../support/redis.js';
@@ -316,6 +317,66 @@ describe('Redis under Sentinel', () => {
     await sentinel.primary.kill();
     await lab.write(chance, 0.3);
     await lab.finish(chance);
+    expectSame(await lab.store.states(known.subjects), known.states, hint);
+    expect(await lab.daemon.stop(), hint).toBe(0);
+  }, 120_000);
+});
+
+describe('a Redis Cluster', () => {
+  const slotOf = async ({ nodes }: LabCluster, key: string) =>
+    Number(await nodes[0]?.client.call('CLUSTER', 'KEYSLOT', key));
+
+  async function make(): Promise<{ cluster: LabCluster; lab: Lab }> {
+    const cluster = await startCluster(AOF);
+    ends.push(() => cluster.stop());
+    const { redis } = await cluster.ownerOf('{blockd}:subjects');
+    return { cluster, lab: await Lab.at(redis, new CuttingProxy(0), cluster.url, cluster.url) };
+  }
+
+  it('holds all in one slot, which may move from node to node while the daemon counts', async () => {
+    const chance = chanceFor(PART, -6);
+    const hint = repeatWith(PART);
+    const { cluster, lab } = await make();
+    const slot = await slotOf(cluster, '{blockd}:subjects');
+    await lab.write(chance, 0.2);
+    for (let move = 0; move < byForm(2, 6); move++) {
+      const owner = await cluster.ownerOf('{blockd}:subjects');
+      const to = chance.pick(cluster.nodes.filter((node) => node !== owner));
+      const moving = cluster.moveSlot(slot, to);
+      await lab.write(chance, 0.1);
+      await moving;
+      await lab.write(chance, 0.1);
+    }
+    await lab.finish(chance);
+    expectSame(await lab.store.states(known.subjects), known.states, hint);
+    const owner = await cluster.ownerOf('{blockd}:subjects');
+    const keys: string[] = [];
+    for (const node of cluster.nodes) {
+      const found = await node.client.keys('*');
+      // The others hold nothing: a cluster does not spread the load.
+      expect(found.length > 0, hint).toBe(node === owner);
+      keys.push(...found);
+    }
+    expect(keys.length).toBeGreaterThan(5);
+    for (const key of keys) expect(await slotOf(cluster, key), key).toBe(slot);
+    expect(await lab.daemon.stop(), hint).toBe(0);
+  }, 120_000);
+
+  it('may lose the node with that slot to its replica while the daemon counts', async () => {
+    const chance = chanceFor(PART, -7);
+    const hint = repeatWith(PART);
+    const { cluster, lab } = await make();
+    const owner = await cluster.ownerOf('{blockd}:subjects');
+    const replica = await cluster.addReplica(owner);
+    await lab.write(chance, 0.3);
+    await untilCounted(lab.store, lab.writer.file);
+    // What was never replicated would be lost by construction.
+    await owner.client.call('WAIT', 1, 5_000);
+    await lab.write(chance, 0.1);
+    await owner.redis.kill();
+    await lab.write(chance, 0.3);
+    await lab.finish(chance);
+    expect(await replica.client.call('ROLE')).toEqual(expect.arrayContaining(['master']));
     expectSame(await lab.store.states(known.subjects), known.states, hint);
     expect(await lab.daemon.stop(), hint).toBe(0);
   }, 120_000);
