@@ -10,6 +10,7 @@ import { formatDuration } from '../domain/duration.js';
 import { BlockdError, reasonOf, UnavailableError } from '../domain/errors.js';
 import type { LogEvent } from '../domain/event.js';
 import { ownAddresses } from '../domain/own-addresses.js';
+import { eachInTurns } from '../domain/turns.js';
 import { Allowlist, allowRules } from '../policy/allowlist.js';
 import { Policy, type PolicySettings } from '../policy/policy.js';
 import type { AllowEntry } from '../policy/state.js';
@@ -123,6 +124,7 @@ export class Daemon {
         await this.#opening;
         await this.#onEmptied();
       }
+      await this.#releaseAllowed(this.#people.map(({ entry }) => entry));
       stopWatching = this.#store.watch(() => this.#inBackground(() => this.#onStoreChanged()));
       timer = setInterval(() => this.#housekeep(), HOUSEKEEPING_MS);
       this.#loopDelay.start();
@@ -426,8 +428,24 @@ export class Daemon {
     if (gap || changes.some(({ type }) => type === 'allow' || type === 'disallow')) {
       this.#policy = new Policy(this.#policy.settings, await this.#allowlist());
       this.#counting?.use(this.#plan.filter, this.#policy);
+      const heard = changes.flatMap((change) => (change.type === 'allow' ? change.entry : []));
+      await this.#releaseAllowed(gap ? this.#people.map(({ entry }) => entry) : heard);
     }
     this.#follow();
+  }
+
+  /** A host that had not heard yet whom people allowed, frozen or cut off, may have banned him since: this one, too. */
+  async #releaseAllowed(people: readonly string[]): Promise<void> {
+    if (people.length === 0) return;
+    const allowlist = new Allowlist(allowRules({ own: [], mynetworks: [], addresses: [], hostnames: [], people }));
+    const now = Date.now();
+    const subjects: string[] = [];
+    await eachInTurns(await this.#store.bans(now), ({ subject, host }) => {
+      if (allowlist.why(subject, host) !== null) subjects.push(subject);
+    });
+    if (subjects.length === 0) return;
+    const policy = new Policy(this.#policy.settings, allowlist);
+    this.#tell(await this.#store.commit(subjects, (states) => policy.releaseProtected(subjects, states, now)));
   }
 
   /** The feed broke off: too much happened while we were away, or the store was emptied or put back. */

@@ -560,7 +560,11 @@ function connector(url: string, { passwordFile, caFile }: Pick<OpenOptions, 'pas
   if (scheme === 'sentinel') {
     if (first === '') throw badUrl(url);
     return (socketTimeout) =>
-      new Redis({ ...options, ...login, socketTimeout, sentinels: nodes, name: first, db: dbOf(second, url) });
+      new Redis({
+        ...{ ...options, ...login, socketTimeout, sentinels: nodes, name: first, db: dbOf(second, url) },
+        // One that takes connections and is silent must not keep us from asking the next.
+        sentinelCommandTimeout: ANSWER_MS,
+      });
   }
   const [node] = nodes;
   if (node === undefined || nodes.length > 1 || second !== '') throw badUrl(url);

@@ -18,6 +18,8 @@ export interface RunOptions {
   /** Killed, and reported as code null, after this long. */
   readonly timeoutMs?: number;
   readonly uid?: number;
+  /** A command that runs the program as its own arguments, such as `ip netns exec NAME`. */
+  readonly through?: readonly string[];
 }
 
 /** Runs `blockctl ARGS` to its end. */
@@ -31,7 +33,8 @@ export function blockdOnce(args: readonly string[], options: RunOptions = {}): P
 }
 
 async function run(name: string, args: readonly string[], options: RunOptions): Promise<Finished> {
-  const child = spawn(process.execPath, [program(name), ...args], {
+  const [command = '', ...rest] = [...(options.through ?? []), process.execPath, program(name), ...args];
+  const child = spawn(command, rest, {
     cwd: options.cwd,
     env: options.env ?? process.env,
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -87,7 +90,9 @@ export class RunningDaemon {
 
   /** Starts `blockd ARGS` and waits for nothing: a signal may meet it before it is ready. */
   static launch(args: readonly string[], options: RunOptions = {}): RunningDaemon {
-    const child = spawn(process.execPath, [program('blockd'), ...args, '--set', 'log_output.format=json'], {
+    const json = ['--set', 'log_output.format=json'];
+    const [command = '', ...rest] = [...(options.through ?? []), process.execPath, program('blockd'), ...args, ...json];
+    const child = spawn(command, rest, {
       cwd: options.cwd,
       env: options.env ?? process.env,
       stdio: ['ignore', 'ignore', 'pipe'],
