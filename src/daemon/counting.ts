@@ -308,7 +308,8 @@ export class Counting {
         carry: carryOf(log),
         commit: randomUUID(),
         after: log.progress?.commit ?? null,
-        at,
+        // In order, also when the clock was set back.
+        at: Math.max(at, (log.progress?.at ?? 0) + 1),
         lastLineAt: log.lastLineAt,
       });
     }

@@ -500,6 +500,8 @@ export class Daemon {
         if (this.#counting?.outdated) this.#source?.stop();
         await this.#takeBackLost();
         if (performance.now() - this.#beatenAt >= HEARTBEAT_MS) {
+          // Whatever became of the watching.
+          await this.#onStoreChanged();
           await this.#reconcile();
           await this.#heartbeat(null);
         }

@@ -2,7 +2,7 @@
  * The shared store: Redis or Valkey, all keys under one hash tag. A commit is one Lua script that first compares what
  * was read, so that the policy stays in TypeScript; a commit whose answer was lost is recognised by its name.
  */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -28,6 +28,9 @@ import {
 const CONNECT_MS = 4_000;
 /** A connection that owes an answer for longer is dead, or its Redis is. */
 const ANSWER_MS = 2_000;
+const SENTINEL_ANSWER_MS = 1_000;
+/** How often the Sentinels are asked anew where the primary is while it refuses. */
+const ASK_AGAIN_MS = 10_000;
 const RECONNECT_WAIT_MS = 1_500;
 const LEAVE_MS = 1_000;
 const MAX_CONFLICTS = 100;
@@ -56,6 +59,9 @@ type Client = (Redis | Cluster) & {
   blockdTrim(...args: string[]): Promise<number>;
 };
 
+/** Before all changes. */
+const START = '0-0';
+
 interface Read {
   readonly raw: string;
   readonly state: SubjectState;
@@ -72,6 +78,8 @@ export class RedisStore implements Store {
   #lastError: unknown = null;
   #closed = false;
   readonly #watchers = new Set<() => Promise<void>>();
+  /** Their connections. */
+  readonly #watching = new Set<Redis | Cluster>();
 
   /** @throws UsageError for a bad URL, UnavailableError when Redis can't be reached or refuses us. */
   static async open(url: string, options: OpenOptions): Promise<RedisStore> {
@@ -83,7 +91,10 @@ export class RedisStore implements Store {
       const ready = new Promise<void>((done) => client.once('ready', () => done()));
       await Promise.race([
         Promise.all([ready, client.connect()]),
-        sleep(CONNECT_MS, undefined, { ref: false }).then(() => Promise.reject(new Error('no answer'))),
+        // Some of the Sentinels may be gone, and another is asked then.
+        sleep(url.startsWith('sentinel:') ? 3 * CONNECT_MS : CONNECT_MS, undefined, { ref: false }).then(() =>
+          Promise.reject(new Error('no answer')),
+        ),
       ]);
       await store.#probe();
       return store;
@@ -107,7 +118,11 @@ export class RedisStore implements Store {
     });
     let lost: boolean | null = null;
     client.on('ready', () => {
-      if (lost) options.onNotice?.('info', `store ${url}: connected to Redis again`);
+      if (lost) {
+        options.onNotice?.('info', `store ${url}: connected to Redis again`);
+        // To the same one, which may be another than before.
+        for (const watcher of this.#watching) watcher.disconnect(true);
+      }
       lost = false;
     });
     client.on('close', () => {
@@ -178,17 +193,19 @@ export class RedisStore implements Store {
   async changesSince(cursor: string | null) {
     return this.#call(async () => {
       const [newest] = await this.#client.xrevrange(this.#key('events'), '+', '-', 'COUNT', 1);
-      const present = newest?.[0] ?? '0-0';
+      const present = newest === undefined ? START : cursorOf(newest);
       if (cursor === null || cursor === present) return { changes: [], cursor: present, gap: false };
-      const id = /^(\d{1,15})-(\d{1,15})$/.exec(cursor);
+      const id = /^(\d{1,15})-(\d{1,15})(?=\/|$)/.exec(cursor);
       if (id === null) return { changes: [], cursor: present, gap: true };
-      const [known] = cursor === '0-0' ? ['start'] : await this.#client.xrange(this.#key('events'), cursor, cursor);
+      const [known] = cursor === START ? [] : await this.#client.xrange(this.#key('events'), id[0], id[0]);
+      const isThere = cursor === START || (known !== undefined && cursorOf(known) === cursor);
       const next = `${id[1]}-${Number(id[2]) + 1}`;
-      const entries = known === undefined ? [] : await this.#client.xrange(this.#key('events'), next, '+');
+      const entries = isThere ? await this.#client.xrange(this.#key('events'), next, '+') : [];
       // The stream was trimmed past the cursor, or it is another stream now.
-      const gap = known === undefined || (cursor === '0-0' && entries.length >= MAX_CHANGES);
+      const gap = !isThere || (cursor === START && entries.length >= MAX_CHANGES);
       const changes = gap ? [] : entries.map(([, fields]) => this.#parse<Change>(fields[1] ?? ''));
-      return { changes, cursor: entries.at(-1)?.[0] ?? present, gap };
+      const last = entries.at(-1);
+      return { changes, cursor: last === undefined ? present : cursorOf(last), gap };
     });
   }
 
@@ -196,9 +213,11 @@ export class RedisStore implements Store {
     const client = this.#connect(WATCH_BLOCK_MS + ANSWER_MS);
     client.on('error', () => undefined);
     let stopped = false;
+    this.#watching.add(client);
     const loop = this.#watchLoop(client, onChange, () => stopped);
     const stop = async () => {
       stopped = true;
+      this.#watching.delete(client);
       client.disconnect();
       this.#watchers.delete(stop);
       // Whatever its connection is at just now: who ends does not wait for it for long.
@@ -451,6 +470,8 @@ export class RedisStore implements Store {
   }
 }
 
+/** Said by a primary that the Sentinels may have replaced while this connection held: they name the present one. */
+const DEPOSED = /^(?:READONLY|NOREPLICAS)\b/;
 /** A permission that the user lacks, as Redis says it to a client, and to a script. */
 const FORBIDDEN = /\bNOPERM\b|user executing the script can't/;
 const UNTRUSTED =
@@ -458,6 +479,12 @@ const UNTRUSTED =
 const UNKNOWN = /unknown.*command/i;
 /** How ioredis says that a command never left, or will get no answer. */
 const LOST = /isn't writeable|Connection is closed|max retries/i;
+
+/** Ids are times: one of a primary that was cut off may come again, for another change, in the stream that goes on. */
+function cursorOf([id, fields]: readonly [id: string, fields: readonly string[]]): string {
+  const digest = createHash('sha256').update(fields[1] ?? '');
+  return `${id}/${digest.digest('base64url').slice(0, 12)}`;
+}
 
 function commitArguments(
   attempt: string,
@@ -504,6 +531,8 @@ function redisReason(error: unknown): string {
   if (FORBIDDEN.test(message)) return `the Redis user lacks a permission (${message})`;
   if (/\bOOM\b/.test(message)) return 'Redis is out of memory (maxmemory)';
   if (/\bREADONLY\b/.test(message)) return 'this Redis is a read-only replica: name the primary, or use sentinel://';
+  if (/\bNOREPLICAS\b/.test(message))
+    return 'Redis takes no writes while too few replicas follow it (min-replicas-to-write)';
   if (/^LOADING/.test(message)) return 'Redis is still loading its data';
   if (/\bMISCONF\b/.test(message)) return "Redis can't write its data to disk, and so refuses changes";
   if (UNTRUSTED.test(message))
@@ -559,12 +588,20 @@ function connector(url: string, { passwordFile, caFile }: Pick<OpenOptions, 'pas
   }
   if (scheme === 'sentinel') {
     if (first === '') throw badUrl(url);
-    return (socketTimeout) =>
-      new Redis({
+    return (socketTimeout) => {
+      let leftAt = Number.NEGATIVE_INFINITY;
+      return new Redis({
         ...{ ...options, ...login, socketTimeout, sentinels: nodes, name: first, db: dbOf(second, url) },
-        // One that takes connections and is silent must not keep us from asking the next.
-        sentinelCommandTimeout: ANSWER_MS,
+        // One that is gone, or takes connections and is silent, must not keep us from asking the next for long.
+        connectTimeout: ANSWER_MS,
+        sentinelCommandTimeout: SENTINEL_ANSWER_MS,
+        reconnectOnError: ({ message }) => {
+          if (!DEPOSED.test(message) || performance.now() - leftAt < ASK_AGAIN_MS) return false;
+          leftAt = performance.now();
+          return true;
+        },
       });
+    };
   }
   const [node] = nodes;
   if (node === undefined || nodes.length > 1 || second !== '') throw badUrl(url);

@@ -142,7 +142,10 @@ export async function untilAllCounted(hosts: readonly MxHost[], store: Store, hi
     const places = await Promise.all(
       hosts.map(async ({ name, log }) => ({ name, log, place: (await store.progress(name)).get(log)?.position })),
     );
-    const behind = places.find(({ log, place }) => place?.kind !== 'file' || place.offset !== statSync(log).size);
+    const behind = places.find(({ log, place }) => {
+      const { size } = statSync(log);
+      return size > 0 && (place?.kind !== 'file' || place.offset !== size);
+    });
     if (behind === undefined) return;
     if (Date.now() > deadline) {
       const host = hosts.find(({ name }) => name === behind.name);

@@ -327,6 +327,26 @@ describe.concurrent('hosts whose clocks differ', () => {
   }, 400_000);
 });
 
+describe.concurrent('a host whose clock was set back', () => {
+  it('counts each line once when Redis is put back to an earlier state then', async ({ onTestFinished }) => {
+    const clock = new SettableClock();
+    onTestFinished(async () => clock.remove());
+    const { hosts, store, redis } = await labOf(onTestFinished, 1, { clocks: [clock] });
+    attack(hosts, 1_000, 4);
+    await untilAllCounted(hosts, store, hint);
+    cli(redis, 'save');
+    clock.set(-60_000);
+    attack(hosts, 2_000, 4);
+    await untilAllCounted(hosts, store, hint);
+    await redis.restart();
+    await eventually(() => one(hosts, 0).daemon.log.some(({ event }) => event === 'store-put-back'), true, hint);
+    await untilAllCounted(hosts, store, hint);
+    await untilAgreed(hosts, store, hint);
+    await expectCountedOnce(hosts, store, hint);
+    expect(one(hosts, 0).isUp).toBe(true);
+  }, 120_000);
+});
+
 describe.concurrent('without a leader', () => {
   it.for(Array.from({ length: byForm(1, 8) }, (_, i) => i))(
     'any host may be killed at any time: the others go on, it comes back at its own place (schedule %i)',
