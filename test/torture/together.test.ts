@@ -218,8 +218,10 @@ describe.concurrent('a host that was away', () => {
       const after = attack(others, 3_000, 4);
       await untilIn(others, after);
       frozen.daemon.signal('SIGCONT');
+      const thawedAt = Date.now();
       await untilAllCounted(hosts, store, hint);
       await untilAgreed(hosts, store, hint);
+      console.log(`a frozen host, ${how}: the same bans ${Date.now() - thawedAt} ms after it went on`);
       const keys = frozen.keys();
       expect([...during, ...after, ...before.slice(5)].filter((who) => !keys.has(who))).toEqual([]);
       expect([...before.slice(0, 5), '198.51.100.1'].filter((who) => keys.has(who))).toEqual([]);
