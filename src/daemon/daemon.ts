@@ -2,6 +2,7 @@
  * The loop that joins the rooms: source → filter → policy → store → access map; with its schedules, signals and lock.
  * Every part may fail by itself: what can wait waits and says so, what can't ends the program with a clear sentence.
  */
+import { randomUUID } from 'node:crypto';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { ScheduledTask } from 'node-cron';
 import { toPolicySettings } from '../config/load.js';
@@ -237,6 +238,8 @@ export class Daemon {
       enforced: config.mode === 'enforce',
       progress: await this.#patiently(() => this.#store.progress(config.store.host)),
       fallback: this.#counting?.places ?? readPlaces(this.#options.positionsFile),
+      birth: await this.#patiently(() => this.#birth()),
+      readBirth: () => this.#birth(),
       onEmptied: () => this.#onEmptied(),
       onCommitted: (outcome, events) => this.#onCommitted(outcome, events),
     });
@@ -632,6 +635,12 @@ export class Daemon {
     const now = Date.now();
     if (stored) await this.#store.rewrite((state) => this.#policy.convert(state, now, stored));
     await this.#store.setNote('half-lives', { halfLifeMs, strikesHalfLifeMs });
+  }
+
+  /** The name of the store as it is; hosts that share it agree on the one that was written last. */
+  async #birth(): Promise<string> {
+    if ((await this.#store.note('birth')) === null) await this.#store.setNote('birth', randomUUID());
+    return String(await this.#store.note('birth'));
   }
 
   async #heartbeat(stoppedAt: number | null): Promise<void> {

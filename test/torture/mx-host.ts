@@ -6,11 +6,13 @@ import { isDeepStrictEqual } from 'node:util';
 import { expect } from 'vitest';
 import type { Store } from '../../src/store/store.js';
 import type { SettableClock } from '../support/clock.js';
-import { blockctl, RunningDaemon } from '../support/programs.js';
+import { blockctl, type LogEntry, RunningDaemon } from '../support/programs.js';
 import { bansInMap, bansInStore } from './bans.js';
 
 /** What a loaded machine may take for what is soon done. */
 export const PATIENCE_MS = 90_000;
+
+const QUIET = new Set(['published', 'ban', 'release']);
 
 export interface HostOptions {
   readonly name: string;
@@ -31,6 +33,7 @@ export class MxHost {
   readonly written = new Map<string, number>();
   readonly #options: HostOptions;
   #daemon: RunningDaemon | null = null;
+  readonly #earlier: LogEntry[] = [];
   #session = 0;
 
   constructor(options: HostOptions) {
@@ -69,6 +72,7 @@ export class MxHost {
 
   async kill(): Promise<void> {
     await this.#daemon?.stop('SIGKILL');
+    this.#earlier.push(...(this.#daemon?.log ?? []));
     this.#daemon = null;
   }
 
@@ -88,6 +92,12 @@ export class MxHost {
     });
     appendFileSync(this.log, lines.join(''));
     this.written.set(address, (this.written.get(address) ?? 0) + times);
+  }
+
+  /** What its daemons said, but of the map. */
+  get story(): string {
+    const told = [...this.#earlier, ...(this.#daemon?.log ?? [])].filter(({ event }) => !QUIET.has(String(event)));
+    return told.map(({ time, msg }) => `${this.name} ${time} ${msg}`).join('\n');
   }
 
   /** Keys of the map's text. */
@@ -167,7 +177,8 @@ export async function expectCountedOnce(hosts: readonly MxHost[], store: Store, 
   const written = writtenBy(hosts);
   const states = await store.states([...written.keys()]);
   const counted = new Map([...written.keys()].map((who) => [who, states.get(who)?.offenses ?? 0]));
-  expect(counted, hint).toEqual(written);
+  if (isDeepStrictEqual(counted, written)) return;
+  expect(counted, `${hint}\n${hosts.map((host) => host.story).join('\n')}`).toEqual(written);
 }
 
 /** When what stood in the hosts' maps for the first time, and when it was gone. Looks at a file that each publish renews. */

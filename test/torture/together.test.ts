@@ -349,6 +349,43 @@ describe.concurrent('a host whose clock was set back', () => {
   }, 120_000);
 });
 
+describe.concurrent('a Redis put back to a state in which it did not know one of the hosts', () => {
+  it('has not lost everything: that host reads its log from where it began', async ({ onTestFinished }) => {
+    const { hosts, store, redis } = await labOf(onTestFinished, 2);
+    const [known, late] = [one(hosts, 0), one(hosts, 1)];
+    attack([known], 1_000, 3);
+    await untilAllCounted(hosts, store, hint);
+    cli(redis, 'save');
+    attack([late], 2_000, 3);
+    late.offend('203.0.113.9', 2);
+    await untilAllCounted(hosts, store, hint);
+    await redis.restart();
+    late.offend('203.0.113.9', 1);
+    await untilAllCounted(hosts, store, hint);
+    await untilAgreed(hosts, store, hint);
+    await expectCountedOnce(hosts, store, hint);
+    expect(late.daemon.log.filter(({ event }) => event === 'store-emptied')).toEqual([]);
+  }, 120_000);
+
+  it('unlike one that was flushed, whose bans all hosts put back, each once', async ({ onTestFinished }) => {
+    const { hosts, store, redis } = await labOf(onTestFinished, 3);
+    const bans = attack(hosts, 1_000, 6);
+    await untilAllCounted(hosts, store, hint);
+    await untilIn(hosts, bans);
+    cli(redis, 'flushall');
+    await eventually(
+      async () => (await store.bans(Date.now())).map(({ subject }) => subject).sort(),
+      bans.sort(),
+      hint,
+    );
+    await untilAgreed(hosts, store, hint);
+    await untilIn(hosts, bans);
+    const states = await store.states(bans);
+    // One strike each, however many maps held the ban.
+    for (const who of bans) expect(states.get(who)?.strikes.value, `${who}; ${hint}`).toBeCloseTo(1, 3);
+  }, 120_000);
+});
+
 describe.concurrent('without a leader', () => {
   it.for(Array.from({ length: byForm(1, 8) }, (_, i) => i))(
     'any host may be killed at any time: the others go on, it comes back at its own place (schedule %i)',
