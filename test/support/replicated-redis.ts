@@ -51,7 +51,7 @@ export class ReplicatedRedis {
   }
 
   cli(site: number, ...args: string[]): string {
-    return execFileSync('redis-cli', ['-s', this.socket(site), ...args], { encoding: 'utf8', timeout: 5_000 }).trim();
+    return execFileSync('redis-cli', ['-s', this.socket(site), ...args], { encoding: 'utf8', timeout: 20_000 }).trim();
   }
 
   /** Which of them take writes; usually one. */
@@ -81,7 +81,7 @@ export class ReplicatedRedis {
       const [command = '', ...args] = [...this.#site(site).through, 'redis-cli', '-p', '26379'];
       const said = execFileSync(command, [...args, 'sentinel', 'get-master-addr-by-name', NAME], {
         encoding: 'utf8',
-        timeout: 5_000,
+        timeout: 20_000,
       });
       return said.split('\n')[0] ?? '';
     });

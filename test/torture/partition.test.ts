@@ -14,7 +14,7 @@ import { openStore } from '../../src/store/open.js';
 import type { Store } from '../../src/store/store.js';
 import { LabNetwork } from '../support/network.js';
 import { ReplicatedRedis } from '../support/replicated-redis.js';
-import { byForm, chanceFor, repeatWith, seed } from './form.js';
+import { byForm, chanceFor, isLong, repeatWith, seed } from './form.js';
 import { eventually, expectCountedOnce, MxHost, untilAgreed, untilAllCounted } from './mx-host.js';
 
 const PART = 'partition';
@@ -23,6 +23,9 @@ const obstacle = LabNetwork.obstacle();
 if (obstacle !== null) console.warn(`skipped: ${obstacle}`);
 // In CI it must not be missed that it did not run.
 const runs = obstacle === null || process.env['CI'] === 'true';
+
+/** The long form measures; the short one mostly waits. */
+const SIDE_BY_SIDE = { concurrent: !isLong };
 
 const folder = mkdtempSync(join(tmpdir(), 'blockd-partition-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -98,7 +101,7 @@ const GUARDED = {
   args: ['--min-replicas-to-write', '1', '--min-replicas-max-lag', '1'],
 };
 
-describe.runIf(runs)('a Redis whose primary is cut off from all but its own host', () => {
+describe.runIf(runs)('a Redis whose primary is cut off from all but its own host', SIDE_BY_SIDE, () => {
   it.for(byForm([BARE], [BARE, GUARDED]))(
     'loses what it took meanwhile; the lines count again, once, and all hosts have the same bans ($what)',
     { timeout: 240_000 },
@@ -157,41 +160,49 @@ describe.runIf(runs)('a Redis whose primary is cut off from all but its own host
   );
 });
 
-describe.runIf(runs)('a Redis whose primary is cut off from the Sentinels alone', () => {
-  it('refuses writes when it is told to want a replica, and all hosts go to its successor before the link heals', {
-    timeout: 240_000,
-  }, async ({ onTestFinished }) => {
-    const lab = await labOf(onTestFinished, GUARDED.args);
-    const { network, redis, hosts } = lab;
-    for (const [i, host] of hosts.entries()) host.offend(`10.1.0.${i}`);
-    await untilAgreed(hosts, await storeAt(lab, 0, onTestFinished), hint);
-    network.part(0, SENTINELS);
-    const next = await redis.failedOver(0);
-    for (const [i, host] of hosts.entries()) host.offend(`10.2.0.${i}`);
-    const after = await storeAt(lab, next, onTestFinished);
-    // The first host stands beside the old primary, and no Sentinel is in its reach.
-    const free = hosts.slice(1);
-    await untilAllCounted(free, after, hint);
-    await untilAgreed(free, after, hint);
-    network.mend(0);
-    await expectSound(lab, onTestFinished);
-  });
+describe.runIf(runs)('a Redis whose primary is cut off from the Sentinels alone', SIDE_BY_SIDE, () => {
+  it.runIf(isLong)(
+    'refuses writes when it is told to want a replica, and all hosts go to its successor before the link heals',
+    {
+      timeout: 240_000,
+    },
+    async ({ onTestFinished }) => {
+      const lab = await labOf(onTestFinished, GUARDED.args);
+      const { network, redis, hosts } = lab;
+      for (const [i, host] of hosts.entries()) host.offend(`10.1.0.${i}`);
+      await untilAgreed(hosts, await storeAt(lab, 0, onTestFinished), hint);
+      network.part(0, SENTINELS);
+      const next = await redis.failedOver(0);
+      for (const [i, host] of hosts.entries()) host.offend(`10.2.0.${i}`);
+      const after = await storeAt(lab, next, onTestFinished);
+      // The first host stands beside the old primary, and no Sentinel is in its reach.
+      const free = hosts.slice(1);
+      await untilAllCounted(free, after, hint);
+      await untilAgreed(free, after, hint);
+      network.mend(0);
+      await expectSound(lab, onTestFinished);
+    },
+  );
 });
 
-describe.runIf(runs)('Sentinels of which only the last answers', () => {
-  it('are enough for blockctl, and for a daemon to begin', { timeout: 120_000 }, async ({ onTestFinished }) => {
-    const lab = await labOf(onTestFinished);
-    const [first = 0, second = 0] = SENTINELS;
-    lab.redis.signalSentinel(first, 'SIGSTOP');
-    lab.network.unplug(second);
-    const host = one(lab.hosts, 1);
-    await host.kill();
-    await host.start();
-    await host.ctl(['ban', '192.0.2.200', '--for', '2h']);
-    lab.network.plug(second);
-    lab.redis.signalSentinel(first, 'SIGCONT');
-    await expectSound(lab, onTestFinished);
-  });
+describe.runIf(runs)('Sentinels of which only the last answers', SIDE_BY_SIDE, () => {
+  it.runIf(isLong)(
+    'are enough for blockctl, and for a daemon to begin',
+    { timeout: 120_000 },
+    async ({ onTestFinished }) => {
+      const lab = await labOf(onTestFinished);
+      const [first = 0, second = 0] = SENTINELS;
+      lab.redis.signalSentinel(first, 'SIGSTOP');
+      lab.network.unplug(second);
+      const host = one(lab.hosts, 1);
+      await host.kill();
+      await host.start();
+      await host.ctl(['ban', '192.0.2.200', '--for', '2h']);
+      lab.network.plug(second);
+      lab.redis.signalSentinel(first, 'SIGCONT');
+      await expectSound(lab, onTestFinished);
+    },
+  );
 });
 
 /** Offenses that the old primary has counted of its own host, and the new one has not. */
@@ -290,7 +301,7 @@ async function attackFor(options: {
   }
 }
 
-describe.runIf(runs)('links, hosts and Redis that fail by chance', () => {
+describe.runIf(runs)('links, hosts and Redis that fail by chance', SIDE_BY_SIDE, () => {
   const tried = new Map<string, number>();
   afterAll(() => {
     const list = [...tried].map(([name, times]) => `${name} ${times}`).join(', ');
@@ -304,7 +315,7 @@ describe.runIf(runs)('links, hosts and Redis that fail by chance', () => {
       const chance = chanceFor(PART, schedule);
       const lab = await labOf(onTestFinished);
       const steps: string[] = [];
-      for (let step = 0; step < byForm(3, 10); step++) {
+      for (let step = 0; step < byForm(2, 10); step++) {
         const name = chance.pick(Object.keys(FAULTS));
         steps.push(name);
         tried.set(name, (tried.get(name) ?? 0) + 1);
