@@ -30,6 +30,8 @@ export async function startPostfix(options: {
   readonly main?: Readonly<Record<string, string>>;
   /** `-o` lines of a second service, on a port of its own. */
   readonly submission?: readonly string[];
+  /** Another place than this machine's loopback: its address, and the command that runs another one there. */
+  readonly site?: { readonly address: string; readonly through: readonly string[] };
 }): Promise<LabPostfix> {
   if (process.getuid?.() !== 0) throw new Error('these tests start a Postfix of their own, and that needs root');
   if (!existsSync('/usr/sbin/postfix')) throw new Error('these tests need Postfix: apt-get install postfix');
@@ -45,7 +47,8 @@ export async function startPostfix(options: {
   const postfixUid = Number((await exec('id', ['-u', 'postfix'])).stdout);
   await chown(folder('data'), postfixUid, -1);
 
-  const { mapType } = options;
+  const { mapType, site } = options;
+  const address = site?.address ?? '127.0.0.1';
   const main = {
     compatibility_level: '3.6',
     queue_directory: folder('queue'),
@@ -54,7 +57,7 @@ export async function startPostfix(options: {
     maillog_file_prefixes: root,
     myhostname: 'mx.lab.example',
     mydestination: 'lab.example',
-    inet_interfaces: '127.0.0.1',
+    inet_interfaces: site === undefined ? '127.0.0.1' : 'all',
     inet_protocols: 'all',
     mynetworks: '127.0.0.0/8',
     local_recipient_maps: 'inline:{ok1=1,ok2=1}',
@@ -81,10 +84,10 @@ export async function startPostfix(options: {
   await writeFile(
     join(configDirectory, 'master.cf'),
     [
-      `127.0.0.1:${port} inet n - n - 20 smtpd`,
+      `${address}:${port} inet n - n - 20 smtpd`,
       ...(options.submission === undefined
         ? []
-        : [`127.0.0.1:${submissionPort} inet n - n - 20 smtpd`, ...options.submission.map((line) => `  ${line}`)]),
+        : [`${address}:${submissionPort} inet n - n - 20 smtpd`, ...options.submission.map((line) => `  ${line}`)]),
       'postlog unix-dgram n - n - 1 postlogd',
       'pickup unix n - n 60 1 pickup',
       'cleanup unix n - n - 0 cleanup',
@@ -105,14 +108,18 @@ export async function startPostfix(options: {
   await writeFile(mapPath, '');
   await writeFile(`${mapPath}.cidr`, '');
   await exec('postmap', ['-c', configDirectory, `${mapType}:${mapPath}`]);
-  const postfix = (...args: string[]) => exec('postfix', ['-c', configDirectory, ...args]);
+  const postfix = (...args: string[]) => {
+    const [command = '', ...rest] = [...(site?.through ?? []), 'postfix', '-c', configDirectory, ...args];
+    return exec(command, rest);
+  };
   const stop = async () => {
     await postfix('stop').catch(() => undefined);
     await rm(root, { recursive: true, force: true });
   };
   try {
     await postfix('start');
-    await untilListening(port, logFile);
+    // Elsewhere it is out of our reach; who connects from there waits for it.
+    if (site === undefined) await untilListening(port, logFile);
   } catch (error) {
     await stop();
     throw error;

@@ -1,5 +1,5 @@
 /** One of several mail hosts that share a store: its log, its map, its daemon; and what all of them must agree on. */
-import { appendFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
@@ -23,6 +23,8 @@ export interface HostOptions {
   /** A command that runs the host's programs: `ip netns exec NAME`. */
   readonly through?: readonly string[];
   readonly settings?: readonly string[];
+  /** A log and a map that are already there, in place of its own. */
+  readonly postfix?: { readonly logFile: string; readonly mapPath: string };
 }
 
 export class MxHost {
@@ -40,10 +42,10 @@ export class MxHost {
     const folder = join(options.folder, options.name);
     mkdirSync(folder, { recursive: true });
     this.name = options.name;
-    this.log = join(folder, 'mail.log');
-    this.map = join(folder, 'map/client_access');
+    this.log = options.postfix?.logFile ?? join(folder, 'mail.log');
+    this.map = options.postfix?.mapPath ?? join(folder, 'map/client_access');
     this.#options = options;
-    writeFileSync(this.log, '');
+    appendFileSync(this.log, '');
   }
 
   get daemon(): RunningDaemon {

@@ -12,7 +12,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import type { Random } from '../../src/demo/random.js';
 import { openStore } from '../../src/store/open.js';
 import type { Store } from '../../src/store/store.js';
-import { LabNetwork } from '../support/network.js';
+import { LabNetwork, type LabSite } from '../support/network.js';
+import { type LabPostfix, startPostfix } from '../support/postfix.js';
 import { ReplicatedRedis } from '../support/replicated-redis.js';
 import { byForm, chanceFor, isLong, repeatWith, seed } from './form.js';
 import { eventually, expectCountedOnce, MxHost, untilAgreed, untilAllCounted } from './mx-host.js';
@@ -62,6 +63,31 @@ async function labOf(whenDone: WhenDone, args: readonly string[] = []): Promise<
   });
   for (const host of hosts) await host.start();
   return { network, redis, hosts };
+}
+
+/** An SMTP client on a site: the replies to RCPT, or nothing where it could not connect. */
+function probe(from: LabSite, to: LabSite, port: number, recipients: readonly string[]): string[] {
+  const program = `
+    const [host, port, ...recipients] = process.argv.slice(1);
+    const commands = ['EHLO probe.example', 'MAIL FROM:<a@probe.example>', ...recipients.map((one) => \`RCPT TO:<\${one}>\`), 'QUIT'];
+    let last = '';
+    const socket = require('node:net').connect({ host, port: Number(port), timeout: 10000 });
+    socket.on('error', () => process.exit(0)).on('timeout', () => process.exit(0)).setEncoding('latin1');
+    socket.on('data', (data) => {
+      for (const line of data.split('\\r\\n')) {
+        if (!/^\\d{3} /.test(line)) continue;
+        if (last.startsWith('RCPT')) console.log(line);
+        last = commands.shift() ?? '';
+        if (last !== '') socket.write(last + '\\r\\n');
+      }
+    });`;
+  const [command = '', ...through] = from.through;
+  const said = execFileSync(
+    command,
+    [...through, process.execPath, '-e', program, to.address, String(port), ...recipients],
+    { encoding: 'utf8' },
+  );
+  return said.split('\n').filter((line) => line !== '');
 }
 
 async function storeAt({ redis }: Lab, site: number, whenDone: WhenDone): Promise<Store> {
@@ -203,6 +229,47 @@ describe.runIf(runs)('Sentinels of which only the last answers', SIDE_BY_SIDE, (
       await expectSound(lab, onTestFinished);
     },
   );
+});
+
+describe.runIf(runs)('one who probes two real Postfix, each too little for a ban', SIDE_BY_SIDE, () => {
+  it('is refused by both, over a failover too', { timeout: 240_000 }, async ({ onTestFinished }) => {
+    const lab = await labOf(onTestFinished);
+    const [attacker, ...sites] = [6, 1, 2].map((i) => lab.network.sites[i] as LabSite);
+    if (attacker === undefined) return;
+    const mail: { readonly site: LabSite; readonly postfix: LabPostfix; readonly host: MxHost }[] = [];
+    for (const site of sites) {
+      const postfix = await startPostfix({ mapType: 'hash', site });
+      onTestFinished(() => postfix.stop());
+      // What is asked while waiting is accepted mail, and would raise the threshold.
+      const settings = ['score.standing=false'];
+      const where = { folder, store: lab.redis.url, through: site.through, postfix };
+      const host = new MxHost({ name: `mail${mail.length}`, settings, ...where });
+      onTestFinished(() => host.kill());
+      await host.start();
+      mail.push({ site, postfix, host });
+    }
+    const ask = (recipients: readonly string[]) =>
+      mail.map(({ site, postfix }) => probe(attacker, site, postfix.port, recipients).map((line) => line.slice(0, 3)));
+    await eventually(() => ask(['ok1@lab.example']), [['250'], ['250']], hint);
+    expect(ask(['n1@lab.example', 'n2@lab.example', 'n3@lab.example'])).toEqual([
+      ['550', '550', '550'],
+      ['550', '550', '550'],
+    ]);
+    await eventually(() => ask(['ok1@lab.example']), [['554'], ['554']], hint);
+    await lab.redis.killServer(0);
+    const next = await lab.redis.failedOver(0);
+    expect(ask(['ok1@lab.example'])).toEqual([['554'], ['554']]);
+    const store = await storeAt(lab, next, onTestFinished);
+    await eventually(
+      async () => (await store.bans(Date.now())).map(({ subject }) => subject),
+      [attacker.address],
+      hint,
+    );
+    const address = lab.network.sites[next]?.address ?? '';
+    await eventually(() => lab.redis.primaryAsTheyKnow(), [address, address, address], hint);
+    await one(lab.hosts, 3).ctl(['unban', attacker.address]);
+    await eventually(() => ask(['ok1@lab.example']), [['250'], ['250']], hint);
+  });
 });
 
 /** Offenses that the old primary has counted of its own host, and the new one has not. */
