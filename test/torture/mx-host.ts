@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { expect } from 'vitest';
+import { UnavailableError } from '../../src/domain/errors.js';
 import type { Store } from '../../src/store/store.js';
 import type { SettableClock } from '../support/clock.js';
 import { blockctl, type LogEntry, RunningDaemon } from '../support/programs.js';
@@ -134,13 +135,21 @@ export async function eventually<T>(read: () => T | Promise<T>, wanted: T, hint:
   }
 }
 
+/** The test's own connection may not be back yet: undefined then. */
+async function unlessAway<T>(work: Promise<T>): Promise<T | undefined> {
+  return work.catch((error: unknown) => {
+    if (error instanceof UnavailableError) return undefined;
+    throw error;
+  });
+}
+
 /** Waits until every map holds the store's bans, and nothing else. */
 export async function untilAgreed(hosts: readonly MxHost[], store: Store, hint: string): Promise<void> {
   for (const deadline = Date.now() + PATIENCE_MS; ; await sleep(100)) {
-    const wanted = await bansInStore(store);
+    const wanted = (await unlessAway(bansInStore(store))) ?? ['the store is away'];
     const differing = hosts.find(({ map }) => bansInMap(map).join('\n') !== wanted.join('\n'));
     // What was asked for first may be outdated by now.
-    if (differing === undefined && (await bansInStore(store)).join('\n') === wanted.join('\n')) return;
+    if (differing === undefined && (await unlessAway(bansInStore(store)))?.join('\n') === wanted.join('\n')) return;
     if (Date.now() > deadline) {
       const log = differing?.daemon.log.map((entry) => JSON.stringify(entry)).join('\n');
       expect(bansInMap(differing?.map ?? ''), `map of ${differing?.name}; ${hint}\n${log}`).toEqual(wanted);
@@ -152,7 +161,11 @@ export async function untilAgreed(hosts: readonly MxHost[], store: Store, hint: 
 export async function untilAllCounted(hosts: readonly MxHost[], store: Store, hint: string): Promise<void> {
   for (const deadline = Date.now() + PATIENCE_MS; ; await sleep(100)) {
     const places = await Promise.all(
-      hosts.map(async ({ name, log }) => ({ name, log, place: (await store.progress(name)).get(log)?.position })),
+      hosts.map(async ({ name, log }) => ({
+        name,
+        log,
+        place: (await unlessAway(store.progress(name)))?.get(log)?.position,
+      })),
     );
     const behind = places.find(({ log, place }) => {
       const { size } = statSync(log);

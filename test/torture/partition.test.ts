@@ -380,7 +380,7 @@ describe.runIf(runs)('links, hosts and Redis that fail by chance', SIDE_BY_SIDE,
     { timeout: 600_000 },
     async (schedule, { onTestFinished }) => {
       const chance = chanceFor(PART, schedule);
-      const lab = await labOf(onTestFinished);
+      const lab = await labOf(onTestFinished, schedule % 2 === 0 ? BARE.args : GUARDED.args);
       const steps: string[] = [];
       for (let step = 0; step < byForm(2, 10); step++) {
         const name = chance.pick(Object.keys(FAULTS));
