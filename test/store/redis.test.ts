@@ -290,6 +290,17 @@ describe('a Redis URL', () => {
     expect((error as Error).message).not.toMatch(/hunter2|ter2/);
   });
 
+  it('is told by what is wrong when too few replicas follow it', async () => {
+    const redis = await lab({ args: ['--min-replicas-to-write', '1'] });
+    const store = await open(redis.url);
+    const refused = /takes no writes while too few replicas follow it \(min-replicas-to-write\)/;
+    await expect(countOne(store, 'a', null)).rejects.toThrow(refused);
+    await expect(store.setNote('a', 1)).rejects.toThrow(refused);
+    cli(redis, 'config', 'set', 'min-replicas-to-write', '0');
+    await countOne(store, 'a', null);
+    expect(await offensesIn(store)).toBe(1);
+  });
+
   it('has a gap for who read a change that another one replaced, under the same number, at a failover', async () => {
     const redis = await lab();
     const store = await open(redis.url);
