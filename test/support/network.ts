@@ -74,16 +74,22 @@ export class LabNetwork {
     this.#rules(site, [`ip saddr { ${addresses} } drop`], [`ip daddr { ${addresses} } drop`]);
   }
 
-  /** So many per cent of what comes in over a site's link are lost, and of what goes out. */
+  /** So many per cent of what comes in over a site's link are lost, and of what goes out, which is late where it can be. */
   lose(site: number, percent: number): void {
-    // As nftables has it everywhere; netem is a module that not every kernel has.
     const rule = (way: string) => `${way} "eth0" numgen random mod 100 < ${percent} drop`;
-    this.#rules(site, [rule('iifname')], [rule('oifname')]);
+    const { name } = this.#site(site);
+    // netem is a module that not every kernel has; nftables loses packets everywhere, and delays none.
+    const netem = ['netem', 'loss', `${percent}%`, 'delay', '50ms', '20ms'];
+    const { status } = spawnSync('tc', ['-n', name, 'qdisc', 'replace', 'dev', 'eth0', 'root', ...netem]);
+    this.#rules(site, [rule('iifname')], status === 0 ? [] : [rule('oifname')]);
   }
 
   /** Takes back `part` and `lose`. */
   mend(site: number): void {
-    nft(this.#site(site).name, 'flush ruleset\n');
+    const { name } = this.#site(site);
+    nft(name, 'flush ruleset\n');
+    // There may be none.
+    spawnSync('tc', ['-n', name, 'qdisc', 'del', 'dev', 'eth0', 'root']);
   }
 
   /** Ends whatever still runs in it. */
