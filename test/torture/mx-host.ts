@@ -24,6 +24,8 @@ export interface HostOptions {
   /** A command that runs the host's programs: `ip netns exec NAME`. */
   readonly through?: readonly string[];
   readonly settings?: readonly string[];
+  /** A log never seen before is read from its end. */
+  readonly fromEnd?: boolean;
   /** A log and a map that are already there, in place of its own. */
   readonly postfix?: { readonly logFile: string; readonly mapPath: string };
 }
@@ -69,7 +71,8 @@ export class MxHost {
 
   /** Waits for nothing: the store may be away. */
   launch(): void {
-    const args = ['--log', this.log, '--from-start', '--mode', 'enforce', ...this.#common()];
+    const start = this.#options.fromEnd === true ? [] : ['--from-start'];
+    const args = ['--log', this.log, ...start, '--mode', 'enforce', ...this.#common()];
     this.#daemon = RunningDaemon.launch(args, this.#run());
   }
 
