@@ -49,6 +49,9 @@ export interface CountingOptions {
   readonly progress: ReadonlyMap<string, Progress>;
   /** Where logs without progress go on. */
   readonly fallback: ReadonlyMap<string, Place>;
+  /** Name of the store as it is, given when it was begun: another one after it has lost everything. */
+  readonly birth: string;
+  readonly readBirth: () => Promise<string>;
   /** Called before counting goes on in a store that has lost everything. */
   readonly onEmptied: () => Promise<void>;
   readonly onCommitted: (outcome: Outcome, events: readonly LogEvent[]) => void;
@@ -59,6 +62,8 @@ interface LogState {
   readonly sessions: Sessions;
   readonly clock: LineClock;
   progress: Progress | null;
+  /** Where this process began with it; null when that can't be told. */
+  begunAt: Place | null;
   pending: Chunk | null;
   lastLineAt: number | null;
 }
@@ -85,6 +90,8 @@ export class Counting {
   readonly #logger: Logger;
   readonly #onCommitted: CountingOptions['onCommitted'];
   readonly #onEmptied: CountingOptions['onEmptied'];
+  readonly #readBirth: CountingOptions['readBirth'];
+  #birth: string;
   readonly #stored: ReadonlyMap<string, Progress>;
   readonly #fallback: ReadonlyMap<string, Place>;
   readonly #history: History | null;
@@ -99,6 +106,8 @@ export class Counting {
   #committedAt = 0;
   #storeAway = false;
   #outdated = false;
+  /** Logs of which the store has forgotten all. */
+  readonly #forgotten = new Set<string>();
   #behindAt = Date.now();
 
   constructor(options: CountingOptions) {
@@ -113,6 +122,8 @@ export class Counting {
     this.#enforced = options.enforced ?? false;
     this.#onCommitted = options.onCommitted;
     this.#onEmptied = options.onEmptied;
+    this.#readBirth = options.readBirth;
+    this.#birth = options.birth;
   }
 
   /** Lines taken in since the start. */
@@ -141,7 +152,10 @@ export class Counting {
 
   /** The same with all that judging the next lines needs. */
   get places(): Map<string, Place> {
-    const own = [...this.#logs].flatMap(([log, { progress }]) => (progress ? [[log, progress] as const] : []));
+    const own = [...this.#logs].flatMap(([log, { progress, begunAt }]) => {
+      const place = this.#forgotten.has(log) ? begunAt : (progress ?? begunAt);
+      return place === null ? [] : [[log, place] as const];
+    });
     return new Map(
       [...this.#fallback, ...this.#stored, ...own].map(([log, { position, carry }]) => [log, { position, carry }]),
     );
@@ -156,6 +170,7 @@ export class Counting {
   /** Takes in a chunk, also while a commit is under way, and says when the next one is worth it. */
   take(chunk: Chunk): Due {
     const log = this.#log(chunk.log);
+    log.begunAt ??= beginningOf(chunk);
     log.clock.reference(chunk.writtenAt);
     this.#lines += this.#filter.scan(chunk.lines, log.clock, (match: Match) => {
       if (log.lastLineAt === null || match.at > log.lastLineAt) log.lastLineAt = match.at;
@@ -250,7 +265,13 @@ export class Counting {
    * can't go on.
    */
   async #goOnFrom(stored: ReadonlyMap<string, Progress>, signal: AbortSignal): Promise<boolean> {
-    if (this.#standing(stored) === 'put back') {
+    const birth = await this.#untilStored(this.#readBirth, signal);
+    if (birth === null) return false;
+    if (this.#standing(stored) === 'put back' || birth === this.#birth) {
+      // It may be an earlier state than the first that a log had there: a failover loses what came last.
+      for (const [name, { progress }] of this.#logs) {
+        if (progress !== null && !stored.has(name)) this.#forgotten.add(name);
+      }
       this.#outdated = true;
       this.#logger.warn(
         { event: 'store-put-back' },
@@ -258,6 +279,7 @@ export class Counting {
       );
       return false;
     }
+    this.#birth = birth;
     const isReady = await this.#untilStored(() => this.#onEmptied().then(() => true), signal);
     if (isReady === null) return false;
     const at = Date.now();
@@ -308,7 +330,8 @@ export class Counting {
         carry: carryOf(log),
         commit: randomUUID(),
         after: log.progress?.commit ?? null,
-        at,
+        // In order, also when the clock was set back.
+        at: Math.max(at, (log.progress?.at ?? 0) + 1),
         lastLineAt: log.lastLineAt,
       });
     }
@@ -319,11 +342,13 @@ export class Counting {
     const known = this.#logs.get(name);
     if (known !== undefined) return known;
     const progress = this.#stored.get(name) ?? null;
-    const { sessions, newestAt } = ((progress ?? this.#fallback.get(name))?.carry ?? NOTHING_CARRIED) as Carry;
+    const begunAt = progress ?? this.#fallback.get(name) ?? null;
+    const { sessions, newestAt } = (begunAt?.carry ?? NOTHING_CARRIED) as Carry;
     const created: LogState = {
       sessions: new Sessions(sessions),
       clock: new LineClock(Date.now(), newestAt),
       progress,
+      begunAt: begunAt === null ? null : { position: begunAt.position, carry: begunAt.carry },
       pending: null,
       lastLineAt: progress?.lastLineAt ?? null,
     };
@@ -356,6 +381,17 @@ export class Counting {
       }
     }
   }
+}
+
+/** Before the first chunk of a log that had no place: behind it when it only tells where the counting starts. */
+function beginningOf({ lines, position }: Chunk): Place | null {
+  if (lines.length === 0) return { position, carry: NOTHING_CARRIED };
+  if (position.kind !== 'file') return null;
+  const { file, path } = position;
+  return {
+    position: { kind: 'file', file, offset: 0, ...(path !== undefined && { path }) },
+    carry: NOTHING_CARRIED,
+  };
 }
 
 function carryOf({ sessions, clock }: LogState): Carry {

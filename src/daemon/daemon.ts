@@ -2,6 +2,7 @@
  * The loop that joins the rooms: source → filter → policy → store → access map; with its schedules, signals and lock.
  * Every part may fail by itself: what can wait waits and says so, what can't ends the program with a clear sentence.
  */
+import { randomUUID } from 'node:crypto';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { ScheduledTask } from 'node-cron';
 import { toPolicySettings } from '../config/load.js';
@@ -10,6 +11,7 @@ import { formatDuration } from '../domain/duration.js';
 import { BlockdError, NewerStoreError, reasonOf, UnavailableError } from '../domain/errors.js';
 import type { LogEvent } from '../domain/event.js';
 import { ownAddresses } from '../domain/own-addresses.js';
+import { eachInTurns } from '../domain/turns.js';
 import { listsFolder } from '../lists/kept-list.js';
 import { Allowlist, allowRules } from '../policy/allowlist.js';
 import { type Lists, NO_LISTS } from '../policy/lists.js';
@@ -133,6 +135,7 @@ export class Daemon {
         await this.#opening;
         await this.#onEmptied();
       }
+      await this.#releaseAllowed(this.#people.map(({ entry }) => entry));
       stopWatching = this.#store.watch(() => this.#inBackground(() => this.#onStoreChanged()));
       timer = setInterval(() => this.#housekeep(), HOUSEKEEPING_MS);
       this.#loopDelay.start();
@@ -247,6 +250,9 @@ export class Daemon {
     // What ends with the process is nobody's history.
     const history = config.store.url === 'memory:' ? null : new History(this.#store, config.store.host);
     this.#history = history;
+    const progress = await this.#patiently(() => this.#store.progress(config.store.host));
+    const birth = await this.#patiently(() => this.#birth());
+    // Nothing is waited for from here on: a policy that comes meanwhile would not reach it.
     const counting = new Counting({
       store: this.#store,
       host: config.store.host,
@@ -255,8 +261,10 @@ export class Daemon {
       policy: this.#policy,
       ...(history !== null && { history }),
       enforced: config.mode === 'enforce',
-      progress: await this.#patiently(() => this.#store.progress(config.store.host)),
+      progress,
       fallback: this.#counting?.places ?? readPlaces(this.#options.positionsFile),
+      birth,
+      readBirth: () => this.#birth(),
       onEmptied: () => this.#onEmptied(),
       onCommitted: (outcome, events) => this.#onCommitted(outcome, events),
     });
@@ -358,7 +366,8 @@ export class Daemon {
 
   async #usePlan(plan: Plan): Promise<void> {
     this.#plan = plan;
-    this.#policy = new Policy(toPolicySettings(plan.config), await this.#allowlist(), await this.#openLists());
+    const lists = await this.#openLists();
+    this.#policy = new Policy(toPolicySettings(plan.config), await this.#allowlist(), lists);
     await this.#pruning?.stop();
     this.#pruning = await this.#schedule(plan.config.store.prune, () => this.#inBackground(() => this.#prune()));
     this.#counting?.use(plan.filter, this.#policy);
@@ -491,8 +500,24 @@ export class Daemon {
     this.#observer.heard(changes);
     if (gap || changes.some(({ type }) => type === 'allow' || type === 'disallow')) {
       this.#replacePolicy(await this.#allowlist(), this.#policy.lists);
+      const heard = changes.flatMap((change) => (change.type === 'allow' ? change.entry : []));
+      await this.#releaseAllowed(gap ? this.#people.map(({ entry }) => entry) : heard);
     }
     this.#follow();
+  }
+
+  /** A host that had not heard yet whom people allowed, frozen or cut off, may have banned him since: this one, too. */
+  async #releaseAllowed(people: readonly string[]): Promise<void> {
+    if (people.length === 0) return;
+    const allowlist = new Allowlist(allowRules({ own: [], mynetworks: [], addresses: [], hostnames: [], people }));
+    const now = Date.now();
+    const subjects: string[] = [];
+    await eachInTurns(await this.#store.bans(now), ({ subject, host }) => {
+      if (allowlist.why(subject, host) !== null) subjects.push(subject);
+    });
+    if (subjects.length === 0) return;
+    const policy = new Policy(this.#policy.settings, allowlist);
+    this.#tell(await this.#store.commit(subjects, (states) => policy.releaseProtected(subjects, states, now)));
   }
 
   /** The feed broke off: too much happened while we were away, or the store was emptied or put back. */
@@ -548,6 +573,8 @@ export class Daemon {
         if (this.#counting?.outdated) this.#source?.stop();
         await this.#takeBackLost();
         if (performance.now() - this.#beatenAt >= HEARTBEAT_MS) {
+          // Whatever became of the watching.
+          await this.#onStoreChanged();
           await this.#reconcile();
           this.#lists?.tellOld(Date.now());
           await this.#heartbeat(null);
@@ -705,6 +732,12 @@ export class Daemon {
     const now = Date.now();
     if (stored) await this.#store.rewrite((state) => this.#policy.convert(state, now, stored));
     await this.#store.setNote('half-lives', { halfLifeMs, strikesHalfLifeMs });
+  }
+
+  /** The name of the store as it is; hosts that share it agree on the one that was written last. */
+  async #birth(): Promise<string> {
+    if ((await this.#store.note('birth')) === null) await this.#store.setNote('birth', randomUUID());
+    return String(await this.#store.note('birth'));
   }
 
   async #heartbeat(stoppedAt: number | null): Promise<void> {

@@ -9,7 +9,8 @@ import { NOBODY, type Observer } from './observer.js';
 
 /** Each publish makes every smtpd restart at its next connection (measured: 30 to 85 ms once), so they are spaced. */
 const FIRST_GAP_MS = 250;
-const LARGEST_GAP_MS = 1_000;
+/** With what publishing itself takes, a change is in the map within a second also while bans come without pause. */
+const LARGEST_GAP_MS = 700;
 const RETRY_MS = 5_000;
 /** How often the wall clock is looked at: one that is set, or a machine that slept, moves no timer. */
 const LOOK_MS = 1_000;

@@ -14,6 +14,8 @@ export function redisReason(error: unknown): string {
   if (FORBIDDEN.test(message)) return `the Redis user lacks a permission (${message})`;
   if (/\bOOM\b/.test(message)) return 'Redis is out of memory (maxmemory)';
   if (/\bREADONLY\b/.test(message)) return 'this Redis is a read-only replica: name the primary, or use sentinel://';
+  if (/\bNOREPLICAS\b/.test(message))
+    return 'Redis takes no writes while too few replicas follow it (min-replicas-to-write)';
   if (/^LOADING/.test(message)) return 'Redis is still loading its data';
   if (/\bMISCONF\b/.test(message)) return "Redis can't write its data to disk, and so refuses changes";
   if (UNTRUSTED.test(message))

@@ -7,6 +7,10 @@ import { authorities, redisPassword } from './credentials.js';
 import type { OpenOptions } from './open.js';
 
 export const CONNECT_MS = 4_000;
+const SENTINEL_CONNECT_MS = 2_000;
+const SENTINEL_ANSWER_MS = 1_000;
+/** How often the Sentinels are asked anew where the primary is while it refuses. */
+const ASK_AGAIN_MS = 10_000;
 
 /** @param answerMs A connection that owes an answer for longer is dead, or its Redis is. */
 export type Connect = (answerMs: number) => Redis | Cluster;
@@ -54,8 +58,21 @@ export function connector(
   }
   if (scheme === 'sentinel') {
     if (first === '') throw badUrl(url);
-    const sentinels = { sentinels: nodes, name: first, db: dbOf(second, url) };
-    return (socketTimeout) => inItsDatabase(new Redis({ ...options, ...login, socketTimeout, ...sentinels }));
+    const sentinels = {
+      ...{ sentinels: nodes, name: first, db: dbOf(second, url) },
+      // One that is gone, or takes connections and is silent, must not keep us from asking the next for long.
+      connectTimeout: SENTINEL_CONNECT_MS,
+      sentinelCommandTimeout: SENTINEL_ANSWER_MS,
+    };
+    return (socketTimeout) => {
+      let leftAt = Number.NEGATIVE_INFINITY;
+      const reconnectOnError = ({ message }: Error) => {
+        if (!DEPOSED.test(message) || performance.now() - leftAt < ASK_AGAIN_MS) return false;
+        leftAt = performance.now();
+        return true;
+      };
+      return inItsDatabase(new Redis({ ...options, ...login, socketTimeout, ...sentinels, reconnectOnError }));
+    };
   }
   const [node] = nodes;
   if (node === undefined || nodes.length > 1 || second !== '') throw badUrl(url);
@@ -65,6 +82,9 @@ export function connector(
   const place = { ...node, db: dbOf(first, url) };
   return (socketTimeout) => inItsDatabase(new Redis({ ...options, ...login, socketTimeout, ...tls, ...place }));
 }
+
+/** Said by a primary that the Sentinels may have replaced while this connection held: they name the present one. */
+const DEPOSED = /^(?:READONLY|NOREPLICAS)\b/;
 
 /** A client whose SELECT was refused would go on in database 0, which is somebody else's. */
 function inItsDatabase(client: Redis): Redis {

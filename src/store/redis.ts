@@ -2,7 +2,7 @@
  * The shared store: Redis or Valkey, all keys under one hash tag. A commit is one Lua script that first compares what
  * was read, so that the policy stays in TypeScript; a commit whose answer was lost is recognised by its name.
  */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster, type Redis } from 'ioredis';
 import type { Ban } from '../domain/ban.js';
@@ -46,6 +46,9 @@ const WATCH_BLOCK_MS = 5_000;
 /** Fields of one HMGET or HSCAN: keeps replies and Redis's pauses small. */
 const BATCH = 1_000;
 
+/** Before all changes. */
+const START = '0-0';
+
 export class RedisStore implements Store {
   readonly url: string;
   readonly #client: Client;
@@ -58,6 +61,8 @@ export class RedisStore implements Store {
   #probed = false;
   #closed = false;
   readonly #watchers = new Set<() => Promise<void>>();
+  /** Their connections. */
+  readonly #watching = new Set<Redis | Cluster>();
 
   /**
    * Only looks: what writing needs is tried before the first commit.
@@ -72,7 +77,10 @@ export class RedisStore implements Store {
       const ready = new Promise<void>((done) => client.once('ready', () => done()));
       await Promise.race([
         Promise.all([ready, client.connect()]),
-        sleep(CONNECT_MS, undefined, { ref: false }).then(() => Promise.reject(new Error('no answer'))),
+        // Some of the Sentinels may be gone, and another is asked then.
+        sleep(url.startsWith('sentinel:') ? 3 * CONNECT_MS : CONNECT_MS, undefined, { ref: false }).then(() =>
+          Promise.reject(new Error('no answer')),
+        ),
       ]);
       await requireKnownSchema(store);
       return store;
@@ -93,7 +101,11 @@ export class RedisStore implements Store {
     });
     let lost: boolean | null = null;
     client.on('ready', () => {
-      if (lost) options.onNotice?.('info', `store ${url}: connected to Redis again`);
+      if (lost) {
+        options.onNotice?.('info', `store ${url}: connected to Redis again`);
+        // To the same one, which may be another than before.
+        for (const watcher of this.#watching) watcher.disconnect(true);
+      }
       lost = false;
     });
     client.on('close', () => {
@@ -173,17 +185,19 @@ export class RedisStore implements Store {
   async changesSince(cursor: string | null) {
     return this.#call(async () => {
       const [newest] = await this.#client.xrevrange(this.#key('events'), '+', '-', 'COUNT', 1);
-      const present = newest?.[0] ?? '0-0';
+      const present = newest === undefined ? START : cursorOf(newest);
       if (cursor === null || cursor === present) return { changes: [], cursor: present, gap: false };
-      const id = /^(\d{1,15})-(\d{1,15})$/.exec(cursor);
+      const id = /^(\d{1,15})-(\d{1,15})(?=\/|$)/.exec(cursor);
       if (id === null) return { changes: [], cursor: present, gap: true };
-      const [known] = cursor === '0-0' ? ['start'] : await this.#client.xrange(this.#key('events'), cursor, cursor);
+      const [known] = cursor === START ? [] : await this.#client.xrange(this.#key('events'), id[0], id[0]);
+      const isThere = cursor === START || (known !== undefined && cursorOf(known) === cursor);
       const next = `${id[1]}-${Number(id[2]) + 1}`;
-      const entries = known === undefined ? [] : await this.#client.xrange(this.#key('events'), next, '+');
+      const entries = isThere ? await this.#client.xrange(this.#key('events'), next, '+') : [];
       // The stream was trimmed past the cursor, or it is another stream now.
-      const gap = known === undefined || (cursor === '0-0' && entries.length >= MAX_CHANGES);
+      const gap = !isThere || (cursor === START && entries.length >= MAX_CHANGES);
       const changes = gap ? [] : entries.map(([, fields]) => this.#parse<Change>(fields[1] ?? ''));
-      return { changes, cursor: entries.at(-1)?.[0] ?? present, gap };
+      const last = entries.at(-1);
+      return { changes, cursor: last === undefined ? present : cursorOf(last), gap };
     });
   }
 
@@ -191,9 +205,11 @@ export class RedisStore implements Store {
     const client = this.#connect(WATCH_BLOCK_MS + ANSWER_MS);
     client.on('error', () => undefined);
     let stopped = false;
+    this.#watching.add(client);
     const loop = this.#watchLoop(client, onChange, () => stopped);
     const stop = async () => {
       stopped = true;
+      this.#watching.delete(client);
       client.disconnect();
       this.#watchers.delete(stop);
       // Whatever its connection is at just now: who ends does not wait for it for long.
@@ -512,7 +528,7 @@ export class RedisStore implements Store {
         // `$` would miss what came before this call, so the newest entry is asked for by name.
         if (last === '$') {
           const [newest] = await client.xrevrange(this.#key('events'), '+', '-', 'COUNT', 1);
-          last = newest?.[0] ?? '0-0';
+          last = newest?.[0] ?? START;
           // What was committed before this answer came is unknown: the feed tells.
           if (!stopped()) onChange();
         }
@@ -553,4 +569,10 @@ function valueIn(position: string): string {
 /** As JSON says it, or the text when it is none. */
 function versionIn(told = ''): unknown {
   return /^\d+(?:\.\d+)?$/.test(told) ? Number(told) : told;
+}
+
+/** Ids are times: one of a primary that was cut off may come again, for another change, in the stream that goes on. */
+function cursorOf([id, fields]: readonly [id: string, fields: readonly string[]]): string {
+  const digest = createHash('sha256').update(fields[1] ?? '');
+  return `${id}/${digest.digest('base64url').slice(0, 12)}`;
 }

@@ -100,7 +100,10 @@ export interface Progress {
   readonly commit: string;
   /** `commit` of the progress that this one continues, null for the first. */
   readonly after: string | null;
-  /** When it was committed, milliseconds: tells an earlier state of the store from another daemon's later commit. */
+  /**
+   * When it was committed, milliseconds, and later than the one before: tells an earlier state of the store from
+   * another daemon's later commit.
+   */
   readonly at: number;
   /** Time stamp of the newest line counted, milliseconds, or null. */
   readonly lastLineAt: number | null;

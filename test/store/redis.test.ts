@@ -301,6 +301,33 @@ describe('a Redis URL', () => {
     expect((error as Error).message).not.toMatch(/hunter2|ter2/);
   });
 
+  it('is told by what is wrong when too few replicas follow it', async () => {
+    const redis = await lab({ args: ['--min-replicas-to-write', '1'] });
+    const store = await open(redis.url);
+    const refused = /takes no writes while too few replicas follow it \(min-replicas-to-write\)/;
+    await expect(countOne(store, 'a', null)).rejects.toThrow(refused);
+    await expect(store.setNote('a', 1)).rejects.toThrow(refused);
+    cli(redis, 'config', 'set', 'min-replicas-to-write', '0');
+    await countOne(store, 'a', null);
+    expect(await offensesIn(store)).toBe(1);
+  });
+
+  it('has a gap for who read a change that another one replaced, under the same number, at a failover', async () => {
+    const redis = await lab();
+    const store = await open(redis.url);
+    const add = (id: string, entry: string) =>
+      cli(redis, 'xadd', '{test}:events', id, 'c', JSON.stringify({ type: 'allow', at: 1, entry }));
+    add('1000-0', '192.0.2.1');
+    const { cursor: before } = await store.changesSince(null);
+    add('1001-0', '192.0.2.2');
+    const { cursor: lost } = await store.changesSince(before);
+    cli(redis, 'xdel', '{test}:events', '1001-0');
+    cli(redis, 'xsetid', '{test}:events', '1000-0');
+    add('1001-0', '192.0.2.3');
+    expect(await store.changesSince(lost)).toMatchObject({ changes: [], gap: true });
+    expect(await store.changesSince(before)).toMatchObject({ changes: [{ entry: '192.0.2.3' }], gap: false });
+  });
+
   it('may name a cluster', async () => {
     const redis = await lab({ args: ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'] });
     cli(redis, 'CLUSTER', 'ADDSLOTSRANGE', '0', '16383');

@@ -34,6 +34,8 @@ export async function startPostfix(options: {
   readonly submission?: readonly string[];
   /** postscreen in front of smtpd, on a port of its own. */
   readonly postscreen?: boolean;
+  /** Another place than this machine's loopback: its address, and the command that runs another one there. */
+  readonly site?: { readonly address: string; readonly through: readonly string[] };
 }): Promise<LabPostfix> {
   if (process.getuid?.() !== 0) throw new Error('these tests start a Postfix of their own, and that needs root');
   if (!existsSync('/usr/sbin/postfix')) throw new Error('these tests need Postfix: apt-get install postfix');
@@ -50,7 +52,8 @@ export async function startPostfix(options: {
   const postfixUid = Number((await exec('id', ['-u', 'postfix'])).stdout);
   await chown(folder('data'), postfixUid, -1);
 
-  const { mapType } = options;
+  const { mapType, site } = options;
+  const address = site?.address ?? '127.0.0.1';
   const main = {
     compatibility_level: '3.6',
     queue_directory: folder('queue'),
@@ -59,7 +62,7 @@ export async function startPostfix(options: {
     maillog_file_prefixes: root,
     myhostname: 'mx.lab.example',
     mydestination: 'lab.example',
-    inet_interfaces: '127.0.0.1',
+    inet_interfaces: site === undefined ? '127.0.0.1' : 'all',
     inet_protocols: 'all',
     mynetworks: '127.0.0.0/8',
     local_recipient_maps: 'inline:{ok1=1,ok2=1}',
@@ -86,13 +89,13 @@ export async function startPostfix(options: {
   await writeFile(
     join(configDirectory, 'master.cf'),
     [
-      `127.0.0.1:${port} inet n - n - 20 smtpd`,
+      `${address}:${port} inet n - n - 20 smtpd`,
       ...(options.submission === undefined
         ? []
-        : [`127.0.0.1:${submissionPort} inet n - n - 20 smtpd`, ...options.submission.map((line) => `  ${line}`)]),
+        : [`${address}:${submissionPort} inet n - n - 20 smtpd`, ...options.submission.map((line) => `  ${line}`)]),
       ...(options.postscreen === true
         ? [
-            `127.0.0.1:${postscreenPort} inet n - n - 1 postscreen`,
+            `${address}:${postscreenPort} inet n - n - 1 postscreen`,
             '  -o postscreen_upstream_proxy_protocol=haproxy',
             'smtpd pass - - n - - smtpd',
             'dnsblog unix - - n - 0 dnsblog',
@@ -118,14 +121,18 @@ export async function startPostfix(options: {
   await writeFile(mapPath, '');
   await writeFile(`${mapPath}.cidr`, '');
   await exec('postmap', ['-c', configDirectory, `${mapType}:${mapPath}`]);
-  const postfix = (...args: string[]) => exec('postfix', ['-c', configDirectory, ...args]);
+  const postfix = (...args: string[]) => {
+    const [command = '', ...rest] = [...(site?.through ?? []), 'postfix', '-c', configDirectory, ...args];
+    return exec(command, rest);
+  };
   const stop = async () => {
     await postfix('stop').catch(() => undefined);
     await rm(root, { recursive: true, force: true });
   };
   try {
     await postfix('start');
-    await untilListening(port, logFile);
+    // Elsewhere it is out of our reach; who connects from there waits for it.
+    if (site === undefined) await untilListening(port, logFile);
   } catch (error) {
     await stop();
     throw error;

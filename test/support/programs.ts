@@ -21,6 +21,8 @@ export interface RunOptions {
   readonly uid?: number;
   /** Folder of other programs than the built ones. */
   readonly programs?: string;
+  /** A command that runs the program as its own arguments, such as `ip netns exec NAME`. */
+  readonly through?: readonly string[];
 }
 
 const program = (name: string, { programs = BUILT }: RunOptions) => join(programs, `${name}.js`);
@@ -36,7 +38,8 @@ export function blockdOnce(args: readonly string[], options: RunOptions = {}): P
 }
 
 async function run(name: string, args: readonly string[], options: RunOptions): Promise<Finished> {
-  const child = spawn(process.execPath, [program(name, options), ...args], {
+  const [command = '', ...rest] = [...(options.through ?? []), process.execPath, program(name, options), ...args];
+  const child = spawn(command, rest, {
     cwd: options.cwd,
     env: options.env ?? process.env,
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -92,7 +95,15 @@ export class RunningDaemon {
 
   /** Starts `blockd ARGS` and waits for nothing: a signal may meet it before it is ready. */
   static launch(args: readonly string[], options: RunOptions = {}): RunningDaemon {
-    const child = spawn(process.execPath, [program('blockd', options), ...args, '--set', 'log_output.format=json'], {
+    const json = ['--set', 'log_output.format=json'];
+    const [command = '', ...rest] = [
+      ...(options.through ?? []),
+      process.execPath,
+      program('blockd', options),
+      ...args,
+      ...json,
+    ];
+    const child = spawn(command, rest, {
       cwd: options.cwd,
       env: options.env ?? process.env,
       stdio: ['ignore', 'ignore', 'pipe'],

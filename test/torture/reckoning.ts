@@ -83,6 +83,8 @@ async function countedInOneGo(lines: LogLines, set: readonly string[]): Promise<
     policy: policyOf(set),
     progress: new Map(),
     fallback: new Map(),
+    birth: '',
+    readBirth: async () => '',
     onEmptied: async () => undefined,
     onCommitted: () => undefined,
   });
