@@ -176,8 +176,9 @@ describe.runIf(runs)('a Redis whose primary is cut off from all but its own host
       const refused = ['10.1.0.1', '10.2.0.3', '10.9.0.4', '203.0.113.9'];
       if (args.length === 0) refused.push('192.0.2.200', '10.1.0.0');
       for (const host of hosts) for (const who of refused) expect(isRefused(host, who), `${who}; ${hint}`).toBe(true);
+      // More than once when it meets the old primary again before that is told that it is one no longer.
       const said = alone.daemon.log.filter(({ event }) => event === 'store-put-back');
-      expect(said.length, hint).toBe(args.length === 0 ? 1 : said.length);
+      if (args.length === 0) expect(said.length, hint).toBeGreaterThan(0);
       await eventually(async () => (await store.bans(Date.now())).length, one(hosts, 1).keys().size, hint);
       console.log(
         `failover after ${failedOverMs} ms (${what}), seed ${seed}: the old primary had acknowledged ${lost} offenses that were lost, and counted again`,
