@@ -12,6 +12,11 @@ const QUIET_MS = 2_500;
 const GIVE_UP_MS = 20_000;
 const BUSY_MS = 10_000;
 const DAY_MS = 86_400_000;
+/** Each line bans, and the map has room for all: by default a hundred thousand that last longer would leave no place. */
+const SETTINGS = ['score.threshold=1', 'ban.networks=0', 'postfix.max_entries=1000000'].flatMap((one) => [
+  '--set',
+  one,
+]);
 
 export const lineToMap: Part = {
   name: 'line-to-map',
@@ -35,23 +40,23 @@ async function measure(type: string, bans: number, { samples }: Form): Promise<F
   writeFileSync(log, '');
   await filledStore(join(root, 'store'), bans, Date.now() + DAY_MS);
   const options = ['--store', `lmdb:${root}/store`, '--map', `${type}:${map}`, '--mode', 'enforce'];
-  const daemon = await started(
-    [...blockd('--log', log, ...options), '--set', 'score.threshold=1', '--set', 'ban.networks=0'],
-    'started',
-  );
+  const daemon = await started([...blockd('--log', log, ...options), ...SETTINGS], 'started');
   try {
     let client = 0;
     const offend = () => appendFileSync(log, offense(client++));
-    await sleep(QUIET_MS);
-    const quiet: number[] = [];
-    for (let sample = 0; sample < samples; sample++) {
+    const refused = async () => {
+      await sleep(QUIET_MS);
       const before = publishedAt(map);
       const writtenAt = performance.now();
       offend();
       while (publishedAt(map) === before && performance.now() - writtenAt < GIVE_UP_MS) await sleep(1);
-      quiet.push(performance.now() - writtenAt);
-      await sleep(QUIET_MS);
-    }
+      return performance.now() - writtenAt;
+    };
+    // The first one may come while a large map is still compared with the store.
+    await refused();
+    const quiet: number[] = [];
+    for (let sample = 0; sample < samples; sample++) quiet.push(await refused());
+    await sleep(QUIET_MS);
     let publishes = 0;
     let seen = publishedAt(map);
     const busySince = performance.now();
