@@ -43,7 +43,6 @@ const SERVERS = [
   ['/usr/bin/systemd-analyze', 'systemd'],
   ['/usr/bin/perl', 'perl'],
   ['/usr/bin/sqlite3', 'sqlite3'],
-  ['/usr/sbin/nft', 'nftables'],
   ['/usr/sbin/debootstrap', 'debootstrap'],
   ['/usr/share/keyrings/debian-archive-keyring.gpg', 'debian-archive-keyring'],
 ];

@@ -1,5 +1,6 @@
 /** Posts a notification to a URL, as JSON. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Deadline } from '../domain/deadline.js';
 import { reasonOf } from '../domain/errors.js';
 import type { Message, Send } from './outlet.js';
 
@@ -26,30 +27,24 @@ interface Failure {
 }
 
 async function post(url: string, message: Message, timeoutMs: number, signal: AbortSignal): Promise<Failure | null> {
-  // Not AbortSignal.timeout() in AbortSignal.any(): in Node 20 those may be collected as garbage before they fire.
-  const ending = new AbortController();
-  const end = () => ending.abort();
-  const timer = setTimeout(end, timeoutMs);
-  signal.addEventListener('abort', end);
-  if (signal.aborted) end();
+  const deadline = new Deadline(timeoutMs, signal);
   try {
     const response = await fetch(url, {
       method: 'POST',
       headers: { 'Content-Type': 'application/json', 'User-Agent': 'blockd' },
       body: JSON.stringify(message),
       redirect: 'manual',
-      signal: ending.signal,
+      signal: deadline.signal,
     });
     // What it says is nothing to us, however long it is.
     await response.body?.cancel().catch(() => undefined);
     return failureOf(response);
   } catch (error) {
     if (signal.aborted) return { reason: 'blockd ended before it was delivered', mayPass: false };
-    if (ending.signal.aborted) return { reason: `no answer within ${timeoutMs / 1_000} s`, mayPass: true };
+    if (deadline.signal.aborted) return { reason: `no answer within ${timeoutMs / 1_000} s`, mayPass: true };
     return { reason: reasonOf((error as Error).cause ?? error), mayPass: true };
   } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', end);
+    deadline.close();
   }
 }
 

@@ -1,6 +1,7 @@
 /** Gets a list from where it is kept. Whatever is there is hostile: it ends in time, and is no larger than allowed. */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { Deadline } from '../domain/deadline.js';
 import { reasonOf, UnavailableError } from '../domain/errors.js';
 import { safe } from '../domain/safe.js';
 import { MOST_BYTES } from './list-text.js';
@@ -25,12 +26,7 @@ export async function fetchList(
   before: Before | null,
   { signal, timeoutMs = TIMEOUT_MS }: { readonly signal: AbortSignal; readonly timeoutMs?: number },
 ): Promise<Fetched | null> {
-  // Not AbortSignal.timeout() in AbortSignal.any(): in Node 20 those may be collected as garbage before they fire.
-  const ending = new AbortController();
-  const end = () => ending.abort();
-  const timer = setTimeout(end, timeoutMs);
-  signal.addEventListener('abort', end);
-  if (signal.aborted) end();
+  const deadline = new Deadline(timeoutMs, signal);
   try {
     const response = await fetch(url, {
       headers: {
@@ -40,7 +36,7 @@ export async function fetchList(
       },
       // It might lead anywhere, into this host's own network too.
       redirect: 'manual',
-      signal: ending.signal,
+      signal: deadline.signal,
     });
     if (response.status === 304 && before !== null) return null;
     if (response.status !== 200) {
@@ -48,30 +44,29 @@ export async function fetchList(
       throw new UnavailableError(refusalOf(response));
     }
     return {
-      body: await bodyOf(response, end),
+      body: await bodyOf(response, deadline),
       etag: headerOf(response, 'etag'),
       lastModified: headerOf(response, 'last-modified'),
       refreshedAt: Date.now(),
     };
   } catch (error) {
     if (error instanceof UnavailableError) throw error;
-    const late = ending.signal.aborted && !signal.aborted;
+    const late = deadline.signal.aborted && !signal.aborted;
     const why = late ? `no whole answer within ${timeoutMs / 1_000} s` : reasonOf((error as Error).cause ?? error);
     throw new UnavailableError(`can't be fetched: ${safe(why)}`, { cause: error });
   } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', end);
+    deadline.close();
   }
 }
 
-async function bodyOf(response: Response, end: () => void): Promise<Buffer> {
+async function bodyOf(response: Response, deadline: Deadline): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   // Counted as it is unpacked: a small answer may be a large text.
   for await (const chunk of response.body ?? []) {
     bytes += chunk.byteLength;
     if (bytes > MOST_BYTES) {
-      end();
+      deadline.end();
       throw new UnavailableError(TOO_LARGE);
     }
     chunks.push(chunk);
