@@ -40,7 +40,9 @@ export async function check(context: Context): Promise<ExitCode> {
   );
   for (const { name, entries, bogus, tooWide } of lists) {
     const odd = `${bogus > 0 ? `, ${plural(bogus, 'line')} not understood` : ''}${tooWide > 0 ? `, ${tooWide} too wide` : ''}`;
-    const what = entries === null ? 'not fetched yet; the daemon does that' : plural(entries, 'network') + odd;
+    const isFile = config.lists.some((list) => list.name === name && list.file !== undefined);
+    const missing = isFile ? "can't be read, see below" : 'not fetched yet; the daemon does that';
+    const what = entries === null ? missing : plural(entries, 'network') + odd;
     await output.line(`list     ${name}: ${what}`);
   }
   if (problems.length === 0) {

@@ -213,8 +213,10 @@ describe('a list in a file', () => {
     expect((await daemon.until(is('list-failed'))).msg).toContain('missing.txt: no such file or directory');
     appendFileSync(at.log, reject('203.0.113.9', 5));
     await daemon.until(banOf('203.0.113.9'));
-    const { code, stderr } = await at.ask('check');
+    const { code, stdout, stderr } = await at.ask('check');
     expect([code, stderr]).toEqual([1, expect.stringContaining("list mine can't be read")]);
+    // A file is fetched by nobody.
+    expect(stdout).toContain("list     mine: can't be read, see below\n");
   });
 
   it('counts in a report on logs too', { timeout: 60_000 }, async () => {
