@@ -1,5 +1,6 @@
 /** `blockctl top` on a real terminal, with a real store. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { appendFileSync, existsSync, rmSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openStore } from '../../src/store/open.js';
@@ -129,13 +130,19 @@ describe('top', () => {
     expect(one.state.alternate).toBe(true);
     expect(one.text).not.toMatch(/^FAKE/m);
     // The bytes themselves, as they go to a terminal.
-    const { stdout: bytes } = spawnSync('script', ['-qec', `timeout 3 ${command(bench.store)}`, '/dev/null'], {
-      input: '',
-      encoding: 'utf8',
+    const script = spawn('script', ['-qefc', command(bench.store), '/dev/null'], {
+      stdio: ['pipe', 'pipe', 'ignore'],
       env: { ...process.env, TERM: 'xterm', LC_ALL: 'C.UTF-8' },
     });
+    let bytes = '';
+    script.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      bytes += chunk;
+    });
+    const ended = once(script, 'close');
+    await expect.poll(() => bytes, { timeout: 15_000, interval: 150 }).toContain('\\x1b]0;owned');
+    script.stdin.write('q');
+    await ended;
     const ours = /\x1b\[(?:[\d;]*m|H|J|2J|K|\?25[hl]|\?1049[hl])/g;
-    expect(bytes).toContain('\\x1b]0;owned');
     expect(bytes.replace(ours, '')).not.toMatch(/[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e]/);
     expect(bytes.match(/\x1b\[\?1049l/g)?.length).toBe(1);
   }, 40_000);
