@@ -8,6 +8,7 @@ export default defineConfig({
     // Many tests start real servers; a loaded machine must not make them fail.
     testTimeout: 30_000,
     hookTimeout: 120_000,
+    expect: { poll: { timeout: 15_000 } },
     // They wait for servers more than they compute.
     maxWorkers: 3,
   },

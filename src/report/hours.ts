@@ -116,11 +116,19 @@ interface Term {
   until: number;
 }
 
-/** Bans of the subjects at hand: those that held before, and those that the verdict makes. */
+/**
+ * Bans of the subjects at hand: those that held before, and those that the verdict makes. Of those that have ended too:
+ * the clock may have recorded it while lines from within them are still to be read.
+ */
 function termsOf({ before, verdict }: Judged): ReadonlyMap<string, Term[]> {
   const terms = new Map<string, Term[]>();
-  for (const [subject, { ban }] of before)
-    if (ban !== null) terms.set(subject, [{ from: ban.since, until: ban.until }]);
+  for (const [subject, { ban, releases }] of before) {
+    const held = releases
+      .map(({ at, ban: { since, until } }) => ({ from: since, until: Math.min(until, at) }))
+      .reverse();
+    if (ban !== null) held.push({ from: ban.since, until: ban.until });
+    if (held.length > 0) terms.set(subject, held);
+  }
   for (const change of verdict.changes) {
     if (change.type === 'ban') {
       // As it is read back by the next commit, so that it is all the same where one ends.

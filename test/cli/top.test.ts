@@ -1,5 +1,5 @@
 /** `blockctl top` on a real terminal, with a real store. */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, existsSync, rmSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -75,9 +75,9 @@ describe('top', () => {
     const rows = () => one.screen().filter((line) => /^203\./.test(line)).length;
     expect(rows()).toBeLessThan(20);
     one.resize(120, 40);
-    await expect.poll(rows, { timeout: 5_000 }).toBeGreaterThan(20);
+    await expect.poll(rows, { timeout: 15_000 }).toBeGreaterThan(20);
     one.resize(30, 8);
-    await expect.poll(() => one.screen().length, { timeout: 5_000 }).toBeLessThanOrEqual(9);
+    await expect.poll(() => one.screen().length, { timeout: 15_000 }).toBeLessThanOrEqual(9);
     await untilShown(one, /^blockd on/);
     one.resize(80, 24);
     await untilShown(one, 'HIGHEST SCORES');
@@ -172,7 +172,7 @@ describe('top', () => {
       await untilShown(one, /trying again/, 30_000);
       const clock = () => one.screen()[0]?.slice(-8);
       const before = clock();
-      await expect.poll(clock, { timeout: 5_000 }).not.toBe(before);
+      await expect.poll(clock, { timeout: 15_000 }).not.toBe(before);
       one.press('q');
       await untilShown(one, 'AFTER 0', 5_000);
     } finally {

@@ -113,7 +113,7 @@ describe('the file', () => {
     appendFileSync(one.log, reject('203.0.113.9', 5));
     await daemon.until(banned('203.0.113.9'));
     await expect
-      .poll(() => readFileSync(file, 'utf8'), { timeout: 5_000 })
+      .poll(() => readFileSync(file, 'utf8'), { timeout: 15_000 })
       .toMatch(/^# 1 ban of blockd at .*\n203\.0\.113\.9\n$/);
     expect(readdirSync(join(dir, 'public/export'))).toEqual(['bans.txt']);
 
@@ -134,7 +134,7 @@ describe('the file', () => {
       web.close();
     }
     await one.ask('unban', '203.0.113.9');
-    await expect.poll(() => readFileSync(file, 'utf8'), { timeout: 5_000 }).toMatch(/^# 0 bans/);
+    await expect.poll(() => readFileSync(file, 'utf8'), { timeout: 15_000 }).toMatch(/^# 0 bans/);
   });
 
   it('may be signed, so that minisign finds whoever has changed it', { timeout: 60_000 }, async () => {

@@ -319,10 +319,10 @@ describe('a ban ends by itself', () => {
     const daemon = await start([...args, '--mode', 'enforce', '--set', 'ban.first=2s']);
     appendFileSync(log, reject('203.0.113.9').repeat(8));
     const { until } = await daemon.until(banned('203.0.113.9'));
-    await expect.poll(() => readFileSync(map, 'utf8'), { timeout: 3_000 }).toContain('203.0.113.9\t');
+    await expect.poll(() => readFileSync(map, 'utf8'), { timeout: 10_000 }).toContain('203.0.113.9\t');
     await daemon.until((entry) => entry['event'] === 'release' && entry['how'] === 'expired', 10_000);
-    await expect.poll(() => readFileSync(map, 'utf8'), { timeout: 3_000 }).not.toContain('203.0.113.9\t');
-    expect(Math.abs(Date.now() - Date.parse(String(until)))).toBeLessThan(3_000);
+    await expect.poll(() => readFileSync(map, 'utf8'), { timeout: 10_000 }).not.toContain('203.0.113.9\t');
+    expect(Math.abs(Date.now() - Date.parse(String(until)))).toBeLessThan(8_000);
     expect(JSON.parse((await blockctl([...where, '--json', 'list'])).stdout)).toEqual([]);
   }, 40_000);
 

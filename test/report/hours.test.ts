@@ -23,8 +23,8 @@ function eventsOf(seed: number): LogEvent[] {
   return events;
 }
 
-/** Commits end behind the events of these numbers. */
-function folded(events: readonly LogEvent[], ends: readonly number[]): Hour[] {
+/** Commits end behind the events of these numbers; in between the clock, far ahead of the lines, may end all bans. */
+function folded(events: readonly LogEvent[], ends: readonly number[], clockEndsBans = false): Hour[] {
   const states = new Map<string, SubjectState>();
   const hours = new Map<number, Hour>();
   let from = 0;
@@ -39,24 +39,23 @@ function folded(events: readonly LogEvent[], ends: readonly number[]): Hour[] {
     for (const [at, hour] of foldHours(hours, { events: part, before, verdict, policy, enforced: false, banned: 0 }))
       hours.set(at, hour);
     for (const [subject, state] of verdict.put) if (state !== null) states.set(subject, state);
+    if (!clockEndsBans) continue;
+    const { put } = policy.settle([...states.keys()], states, NOON + 30 * 86_400_000);
+    for (const [subject, state] of put) if (state !== null) states.set(subject, state);
   }
   return [...hours.values()].sort((a, b) => a.at - b.at);
 }
 
 test.each([9, 12, 15, 18])(
-  'wherever commits end, the hours are the same (log %d)',
+  'wherever commits end, and whenever the ends of bans are recorded, the hours are the same (log %d)',
   (seed) => {
     const events = eventsOf(seed);
     const whole = folded(events, []);
     expect(whole.reduce((sum, { stopped }) => sum + stopped, 0)).toBeGreaterThan(100);
     fc.assert(
-      fc.property(fc.array(fc.nat(events.length), { maxLength: 30 }), (ends) => {
-        expect(
-          folded(
-            events,
-            ends.sort((a, b) => a - b),
-          ),
-        ).toEqual(whole);
+      fc.property(fc.array(fc.nat(events.length), { maxLength: 30 }), fc.boolean(), (ends, clockEndsBans) => {
+        const inOrder = ends.sort((a, b) => a - b);
+        expect(folded(events, inOrder, clockEndsBans)).toEqual(whole);
       }),
       { numRuns: 60 },
     );

@@ -163,7 +163,7 @@ describe('the journal', () => {
     expect(messages(reading)).toEqual(texts(entries));
     const at = performance.now();
     await reading.stop();
-    expect(performance.now() - at).toBeLessThan(1_000);
+    expect(performance.now() - at).toBeLessThan(5_000);
     expect(reading.notices).toEqual([]);
   });
 

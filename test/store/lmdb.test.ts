@@ -76,7 +76,7 @@ describe('an lmdb store', () => {
     await once(child, 'close');
     expect((await store.states(['203.0.113.1'])).get('203.0.113.1')?.offenses).toBe(300);
     expect((await store.history(1_000)).length).toBe(300);
-    await expect.poll(() => calls, { timeout: 1_000 }).toBeGreaterThan(0);
+    await expect.poll(() => calls, { timeout: 10_000 }).toBeGreaterThan(0);
     await stop();
   }, 30_000);
 

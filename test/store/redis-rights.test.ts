@@ -363,7 +363,7 @@ describe('two installations on one Redis', () => {
     const [one, other] = [await open(redis.url, 'one'), await open(redis.url, 'other')];
     let woken = 0;
     const stop = other.watch(() => woken++);
-    await expect.poll(() => woken, { timeout: 2_000 }).toBeGreaterThan(0);
+    await expect.poll(() => woken, { timeout: 10_000 }).toBeGreaterThan(0);
     const { cursor } = await other.changesSince(null);
     woken = 0;
     for (const write of WRITES.slice(0, 2)) await write(one);

@@ -162,7 +162,7 @@ describe('a Redis that goes away', () => {
     await sleep(3_000);
     calls = 0;
     await countOne(store, 'd', 'c');
-    await expect.poll(() => calls, { timeout: 2_000 }).toBeGreaterThan(0);
+    await expect.poll(() => calls, { timeout: 10_000 }).toBeGreaterThan(0);
     await stop();
   }, 60_000);
 
@@ -331,14 +331,14 @@ describe('a Redis URL', () => {
   it('may name a cluster', async () => {
     const redis = await lab({ args: ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'] });
     cli(redis, 'CLUSTER', 'ADDSLOTSRANGE', '0', '16383');
-    await expect.poll(() => cli(redis, 'CLUSTER', 'INFO'), { timeout: 5_000 }).toContain('cluster_state:ok');
+    await expect.poll(() => cli(redis, 'CLUSTER', 'INFO'), { timeout: 15_000 }).toContain('cluster_state:ok');
     const store = await open(`cluster://127.0.0.1:${redis.port}`);
     let calls = 0;
     const stop = store.watch(() => calls++);
     await sleep(500);
     calls = 0;
     await countOne(store, 'a', null);
-    await expect.poll(() => calls, { timeout: 1_000 }).toBeGreaterThan(0);
+    await expect.poll(() => calls, { timeout: 10_000 }).toBeGreaterThan(0);
     await stop();
     await store.rewrite((state) => ({ state, rank: 1 }));
     expect(await store.top(1)).toEqual(['203.0.113.1']);
