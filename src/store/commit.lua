@@ -78,9 +78,31 @@ for _, one in ipairs(progress) do
   end
 end
 
-for _ = 1, count() do
-  local subject, expected = take(), take()
-  if (redis.call('HGET', KEYS[1], subject) or '') ~= expected then
+-- Once with all of them: a call from Lua costs more than what most of these do. Its stack holds no more than some thousands.
+local MOST = 1000
+local function each(command, key, list)
+  for from = 1, #list, MOST do
+    redis.call(command, key, unpack(list, from, math.min(from + MOST - 1, #list)))
+  end
+end
+-- The values of fields 1 to #fields; false for those that are not there.
+local function valuesOf(key, fields)
+  local values = {}
+  for from = 1, #fields, MOST do
+    local part = redis.call('HMGET', key, unpack(fields, from, math.min(from + MOST - 1, #fields)))
+    for i = 1, #part do
+      values[from + i - 1] = part[i]
+    end
+  end
+  return values
+end
+
+local subjects, expected = {}, {}
+for i = 1, count() do
+  subjects[i], expected[i] = take(), take()
+end
+for i, state in ipairs(valuesOf(KEYS[1], subjects)) do
+  if (state or '') ~= expected[i] then
     return { 'conflict' }
   end
 end
@@ -92,35 +114,57 @@ local puts = count()
 if puts > 0 then
   redis.call('INCR', KEYS[8])
 end
+local states, forgotten, ranks, unranked, bans, unbanned = {}, {}, {}, {}, {}, {}
 for _ = 1, puts do
   local subject, state, rank, ends = take(), take(), take(), take()
   if state == '' then
-    redis.call('HDEL', KEYS[1], subject)
-    redis.call('HDEL', KEYS[4], subject)
+    forgotten[#forgotten + 1] = subject
   else
-    redis.call('HSET', KEYS[1], subject, state)
+    states[#states + 1] = subject
+    states[#states + 1] = state
   end
   if rank == '' then
-    redis.call('ZREM', KEYS[2], subject)
+    unranked[#unranked + 1] = subject
   else
-    redis.call('ZADD', KEYS[2], rank, subject)
+    ranks[#ranks + 1] = rank
+    ranks[#ranks + 1] = subject
   end
   if ends == '' then
-    redis.call('ZREM', KEYS[3], subject)
+    unbanned[#unbanned + 1] = subject
   else
-    redis.call('ZADD', KEYS[3], ends, subject)
+    bans[#bans + 1] = ends
+    bans[#bans + 1] = subject
   end
+end
+each('HDEL', KEYS[1], forgotten)
+each('HDEL', KEYS[4], forgotten)
+each('HSET', KEYS[1], states)
+each('ZREM', KEYS[2], unranked)
+each('ZADD', KEYS[2], ranks)
+each('ZREM', KEYS[3], unbanned)
+each('ZADD', KEYS[3], bans)
+
+-- The last lines of a text.
+local function newest(text)
+  local ends, at = {}, 0
+  repeat
+    at = string.find(text, '\n', at + 1, true)
+    ends[#ends + 1] = at
+  until not at
+  local more = #ends + 1 - keepLines
+  return more > 0 and string.sub(text, ends[more] + 1) or text
 end
 
-for _ = 1, count() do
-  local subject, lines = take(), take()
-  local stored = redis.call('HGET', KEYS[4], subject)
-  local all = {}
-  for line in string.gmatch((stored and stored .. '\n' or '') .. lines, '[^\n]+') do
-    all[#all + 1] = line
-  end
-  redis.call('HSET', KEYS[4], subject, table.concat(all, '\n', math.max(1, #all - keepLines + 1)))
+local blamed, lines = {}, {}
+for i = 1, count() do
+  blamed[i], lines[i] = take(), take()
 end
+local evidence = {}
+for i, stored in ipairs(valuesOf(KEYS[4], blamed)) do
+  evidence[2 * i - 1] = blamed[i]
+  evidence[2 * i] = newest(stored and stored .. '\n' .. lines[i] or lines[i])
+end
+each('HSET', KEYS[4], evidence)
 
 for _ = 1, count() do
   local subject, lines, left = take(), take(), take()

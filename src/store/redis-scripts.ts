@@ -45,6 +45,26 @@ export interface Read {
   readonly state: SubjectState;
 }
 
+/** A subject's state as it is written. */
+export interface Row {
+  readonly subject: string;
+  /** Null forgets it. */
+  readonly state: SubjectState | null;
+  /** "" forgets it. */
+  readonly raw: string;
+  /** "" for none. */
+  readonly rank: string;
+}
+
+export function rowsOf({ put, ranks }: Outcome): Row[] {
+  return [...(put ?? [])].map(([subject, state]) => {
+    if (state === null) return { subject, state, raw: '', rank: '' };
+    const rank = ranks?.get(subject);
+    const shown = rank === undefined || !Number.isFinite(rank) ? '' : String(rank);
+    return { subject, state, raw: JSON.stringify(state), rank: shown };
+  });
+}
+
 /** Teaches `client` the scripts. */
 export function withScripts(client: Redis | Cluster): Client {
   client.defineCommand('blockdCommit', { numberOfKeys: COMMIT_KEYS.length + 1, lua: COMMIT_LUA });
@@ -56,6 +76,7 @@ export function withScripts(client: Redis | Cluster): Client {
 export function commitArguments(
   attempt: string,
   outcome: Written,
+  rows: readonly Row[],
   subjects: readonly string[],
   read: ReadonlyMap<string, Read>,
 ): (string | number)[] {
@@ -72,11 +93,7 @@ export function commitArguments(
     JSON.stringify(one),
   ]);
   part(subjects, (subject) => [subject, read.get(subject)?.raw ?? '']);
-  part(outcome.put, ([subject, state]) => {
-    const rank = state === null ? undefined : outcome.ranks?.get(subject);
-    const shown = rank === undefined || !Number.isFinite(rank) ? '' : String(rank);
-    return [subject, state === null ? '' : JSON.stringify(state), shown, state?.ban?.until ?? ''];
-  });
+  part(rows, ({ subject, state, raw, rank }) => [subject, raw, rank, state?.ban?.until ?? '']);
   part(outcome.evidence, ([subject, lines]) => [subject, lines.map(evidenceText).join('\n')]);
   part(outcome.trimmed, (one) => one);
   part(outcome.changes, (change) => [JSON.stringify(change)]);

@@ -11,6 +11,7 @@ import { maskPassword } from '../domain/secret.js';
 import type { Change } from '../policy/outcome.js';
 import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
 import type { OpenOptions } from './open.js';
+import { Recent } from './recent.js';
 import { FORBIDDEN, isReply, LOST, redisReason, UNKNOWN } from './redis-reason.js';
 import {
   type Answer,
@@ -19,6 +20,8 @@ import {
   commitArguments,
   REWRITTEN,
   type Read,
+  type Row,
+  rowsOf,
   type Written,
   withScripts,
 } from './redis-scripts.js';
@@ -60,6 +63,7 @@ export class RedisStore implements Store {
   #lastError: unknown = null;
   #probed = false;
   #closed = false;
+  readonly #recent = new Recent<Read>();
   readonly #watchers = new Set<() => Promise<void>>();
   /** Their connections. */
   readonly #watching = new Set<Redis | Cluster>();
@@ -120,17 +124,20 @@ export class RedisStore implements Store {
   ): Promise<Outcome> {
     const ownName = randomUUID();
     for (let conflicts = 0; conflicts < MAX_CONFLICTS; conflicts++) {
-      const read = await this.#call(() => this.#readMany(subjects));
+      const read = await this.#call(() => this.#known(subjects));
       const outcome = decide(new Map([...read].map(([subject, { state }]) => [subject, state])));
+      const rows = rowsOf(outcome);
       const name = outcome.progress?.[0]?.commit ?? ownName;
-      const [answer, detail = ''] = await this.#apply(name, outcome, subjects, read);
+      const [answer, detail = ''] = await this.#apply(name, outcome, rows, subjects, read);
       if (answer !== 'conflict') {
         const applied = this.#unanswered.get(name)?.get(detail);
         this.#unanswered.delete(name);
-        if (answer === 'done') return outcome;
+        if (answer === 'stale') throw new StaleProgressError(detail);
         if (answer === 'again') return applied ?? { progress: outcome.progress ?? [] };
-        throw new StaleProgressError(detail);
+        for (const { subject, state, raw } of rows) this.#recent.set(subject, state && { raw, state });
+        return outcome;
       }
+      this.#recent.wrong();
       if (conflicts > 3) await sleep(Math.random() * 10 * conflicts);
     }
     throw new UnavailableError(
@@ -331,6 +338,22 @@ export class RedisStore implements Store {
     return `${this.#prefix}:${name}`;
   }
 
+  /** As far as this process knows; what it read or wrote last is compared when it commits. */
+  async #known(subjects: readonly string[]): Promise<Map<string, Read>> {
+    const known = new Map<string, Read>();
+    const unknown: string[] = [];
+    for (const subject of subjects) {
+      const seen = this.#recent.get(subject);
+      if (seen === undefined) unknown.push(subject);
+      else known.set(subject, seen);
+    }
+    for (const [subject, read] of await this.#readMany(unknown)) {
+      this.#recent.set(subject, read);
+      known.set(subject, read);
+    }
+    return known;
+  }
+
   /** In order of their end; some at a time, since Redis does nothing else while it answers. */
   async #bannedAfter(since: number): Promise<string[]> {
     const subjects = new Set<string>();
@@ -364,7 +387,7 @@ export class RedisStore implements Store {
     subjects: readonly string[] = [],
     read: ReadonlyMap<string, Read> = new Map(),
   ): Promise<Answer> {
-    return this.#apply('', written, subjects, read);
+    return this.#apply('', written, rowsOf(written), subjects, read);
   }
 
   /**
@@ -374,13 +397,14 @@ export class RedisStore implements Store {
   async #apply(
     name: string,
     outcome: Written,
+    rows: readonly Row[],
     subjects: readonly string[],
     read: ReadonlyMap<string, Read>,
   ): Promise<Answer> {
     await this.#probe();
     const keys = [...COMMIT_KEYS, `commit:${name}`].map((key) => this.#key(key));
     const attempt = name === '' ? '' : randomUUID();
-    const args = commitArguments(attempt, outcome, subjects, read);
+    const args = commitArguments(attempt, outcome, rows, subjects, read);
     const deadline = Date.now() + RECONNECT_WAIT_MS;
     for (;;) {
       try {
@@ -441,7 +465,7 @@ export class RedisStore implements Store {
         // What one that died left behind would stand for what is to be tried.
         await this.#client.del(...keys, ...next);
         for (const one of [outcome, { ...outcome, progress: [{ ...progress, position }] }]) {
-          await this.#client.blockdCommit(...keys, ...commitArguments(name, one, [], new Map()));
+          await this.#client.blockdCommit(...keys, ...commitArguments(name, one, rowsOf(one), [], new Map()));
         }
         const [subjects = '', scores = ''] = next;
         const [revision] = await Promise.all([

@@ -121,6 +121,46 @@ describe('a commit whose connection breaks', () => {
   }, 30_000);
 });
 
+describe('what is known of a subject from the last commit', () => {
+  it('is not asked for again, and what another host changed meanwhile is judged anew', async () => {
+    const redis = await lab();
+    const [one, other] = [await open(redis.url), await open(redis.url)];
+    const reads = () => Number(/cmdstat_hmget:calls=(\d+)/.exec(cli(redis, 'INFO', 'commandstats'))?.[1] ?? 0);
+    await countOne(one, 'a', null);
+    const before = reads();
+    await countOne(one, 'b', 'a');
+    await countOne(one, 'c', 'b');
+    // Each compares its state and adds to its evidence, once.
+    expect(reads() - before).toBe(4);
+    await countOne(other, 'd', 'c');
+    const judged: (number | undefined)[] = [];
+    await one.commit(['203.0.113.1'], (states) => {
+      const offenses = states.get('203.0.113.1')?.offenses;
+      judged.push(offenses);
+      return { put: new Map([['203.0.113.1', stateOf((offenses ?? 0) + 1)]]), progress: [progressOf('e', 'd')] };
+    });
+    expect(judged).toEqual([3, 4]);
+    expect(await offensesIn(other)).toBe(5);
+    cli(redis, 'DEL', '{test}:subjects');
+    await countOne(other, 'f', 'e');
+    expect(await offensesIn(one)).toBe(1);
+  });
+
+  it('is compared although the decision leaves it as it is', async () => {
+    const redis = await lab();
+    const [one, other] = [await open(redis.url), await open(redis.url)];
+    await countOne(one, 'a', null);
+    await countOne(other, 'b', 'a');
+    const judged: (number | undefined)[] = [];
+    await one.commit(['203.0.113.1'], (states) => {
+      judged.push(states.get('203.0.113.1')?.offenses);
+      return { changes: [changeOf('203.0.113.2')] };
+    });
+    expect(judged).toEqual([1, 2]);
+    expect((await one.history(9)).length).toBe(3);
+  });
+});
+
 describe('a Redis that goes away', () => {
   it('makes commits fail within about two seconds, and is found again by itself', async () => {
     const redis = await lab({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] });
