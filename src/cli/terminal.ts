@@ -66,7 +66,7 @@ export function table<Row>(look: Look, columns: readonly Column<Row>[], rows: re
 function laidOut<Row>(column: Column<Row>, rows: readonly Row[]): Laid<Row> {
   let texts: readonly string[] = rows.map(column.text);
   // A long list is plain but for a few cells: it is asked as a whole, which takes a fraction of the time.
-  const isPlain = PLAIN.test(column.title + texts.join(''));
+  const isPlain = !NOT_PLAIN.test(column.title + texts.join(''));
   if (!isPlain) texts = texts.map(safe);
   const widthOf = isPlain ? lengthOf : columnsOf;
   let width = column.title.length;
@@ -89,7 +89,7 @@ export function cut(text: string, width: number, widthOf = columnsOf): string {
 
 /** Columns that a terminal gives to printable text: two to East Asian wide characters and pictures, none to accents. */
 export function columnsOf(text: string): number {
-  if (PLAIN.test(text)) return text.length;
+  if (!NOT_PLAIN.test(text)) return text.length;
   let columns = 0;
   for (const char of text) columns += ACCENT.test(char) ? 0 : WIDE.test(char) ? 2 : 1;
   return columns;
@@ -97,7 +97,8 @@ export function columnsOf(text: string): number {
 
 const lengthOf = (text: string) => text.length;
 
-const PLAIN = /^[\x20-\x7e]*$/;
+/** Searched for, since `^[…]*$` would remember each character of a long text to come back to. */
+const NOT_PLAIN = /[^\x20-\x7e]/;
 const ACCENT = /^\p{M}/u;
 /** Unicode Standard Annex 11, East Asian Width: the blocks that are wide or full-width. */
 const WIDE =

@@ -95,7 +95,7 @@ export class LmdbStore implements Store {
     const transaction = this.#read(() => this.#tables.root.useReadTransaction());
     try {
       // One picture, although others run and commit in between: there may be a hundred thousand.
-      await eachInTurns(this.#tables.ends.getRange({ start: [since + 1, ''], transaction }), ({ value }) => {
+      await eachInTurns(this.#tables.bans.getRange({ start: [since + 1, ''], transaction }), ({ value }) => {
         bans.push(parse<Ban>(value));
       });
     } catch (error) {
