@@ -54,6 +54,7 @@ export function table<Row>(look: Look, columns: readonly Column<Row>[], rows: re
     .map((one) => title(look, one))
     .join(GAP)
     .trimEnd()}\n`;
+  if (laid.every((one) => one.isBare)) return text + bareLines(laid, rows.length);
   let r = 0;
   for (const row of rows) {
     let line = '';
@@ -112,6 +113,8 @@ const WIDE =
   /^[\u1100-\u115f\u2e80-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u;
 
 const GAP = '  ';
+const BLANK = 0x20;
+const NEWLINE = 0x0a;
 
 /** A column with its cells, and the width that it gets. */
 interface Laid<Row> {
@@ -133,6 +136,26 @@ function cell<Row>(look: Look, laid: Laid<Row>, r: number, row: Row): string {
   const text = texts[r] ?? '';
   if (!isBare) return filled(look, laid, text, column.style?.(row));
   return column.right === true ? text.padStart(width) : text.padEnd(width);
+}
+
+/** The lines of a long list, as bytes: put together from texts, they would keep the garbage collector busy. */
+function bareLines<Row>(laid: readonly Laid<Row>[], count: number): string {
+  const bytes = Buffer.alloc(count * (total(laid.map(({ width }) => width)) + 1), ' ');
+  let at = 0;
+  for (let r = 0; r < count; r++) {
+    let end = at;
+    for (const { column, texts, width } of laid) {
+      const text = texts[r] ?? '';
+      const from = column.right === true ? at + width - text.length : at;
+      for (let i = 0; i < text.length; i++) bytes[from + i] = text.charCodeAt(i);
+      end = from + text.length;
+      at += width + GAP.length;
+    }
+    while (bytes[end - 1] === BLANK) end--;
+    bytes[end] = NEWLINE;
+    at = end + 1;
+  }
+  return bytes.toString('latin1', 0, at);
 }
 
 function filled<Row>(look: Look, laid: Laid<Row>, text: string, style: Style | undefined): string {
