@@ -5,6 +5,7 @@ const STEERING = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /** Most texts by far hold nothing of it, which is found out in half the time. */
 const NOT_PLAIN = /[^\x20-\x7e]/;
+const NOT_PLAIN_LINES = /[^\n\x20-\x7e]/;
 
 /** `text` with every character that could steer a terminal made visible: `\x1b`, `\u202e`. */
 export function safe(text: string): string {
@@ -17,6 +18,7 @@ export function safe(text: string): string {
 
 /** JSON text that means the same and can't steer a terminal either. */
 export function safeJson(text: string): string {
+  if (!NOT_PLAIN_LINES.test(text)) return text;
   return text.replace(/[^\n\P{C}]|[\p{Zl}\p{Zp}]/gu, (char) =>
     Array.from({ length: char.length }, (_, i) => `\\u${hex(char.charCodeAt(i), 4)}`).join(''),
   );
