@@ -11,14 +11,33 @@ export const NATIVE_FILE = 'lmdb.node';
 const OWN_ADDRESS = /new URL\(\s*(['"`])([^'"`]+)\1\s*,\s*import\.meta\.url\s*\)/g;
 const REQUIRED = /createRequire\(import\.meta\.url\)\((['"])([^'"]+)\1\)/g;
 
+/** What is loaded together stands in one file: looking up and reading each of twenty takes longer than what is in it. */
+const TOGETHER = [
+  {
+    name: 'ground',
+    test: /\/dist\/(?:domain|config)\/|\/dist\/store\/(?:open|schema|store|daemon-note)\.js$|\/smol-toml\//,
+  },
+  { name: 'console', test: /\/dist\/cli\/(?:program|output|terminal|desk|owner|format|mode)\.js$/ },
+  {
+    name: 'embedded',
+    test: /\/dist\/store\/lmdb-(?:file|tables|writing)\.js$|\/node_modules\/(?:lmdb|ordered-binary|weak-lru-cache|@harperfast)\//,
+  },
+];
+
 /** Returns the packages inside, `{name, version, license, text}`, in order of their names. */
 export async function bundle({ root, into }) {
   const dist = realpathSync(join(root, 'dist'));
   const required = new Set();
   const modules = await build({
     input: Object.fromEntries(PROGRAMS.map((name) => [name, join(dist, `${name}.js`)])),
-    plugins: [addressed(dist, required), nativeLmdbBeside()],
-    output: { dir: into, format: 'esm', entryFileNames: '[name].js', chunkFileNames: '[name].js' },
+    plugins: [addressed(dist, required), nativeLmdbBeside(), withoutMsgpack()],
+    output: {
+      dir: into,
+      format: 'esm',
+      entryFileNames: '[name].js',
+      chunkFileNames: '[name].js',
+      codeSplitting: { groups: TOGETHER },
+    },
   });
   // What is loaded only when it is needed, and at once: a bundle of its own, since require() takes no part of another.
   for (const name of required) {
@@ -87,6 +106,23 @@ function nativeLmdbBeside() {
       loaded === id
         ? `import { createRequire } from 'node:module';
            export default () => createRequire(import.meta.url)('./${NATIVE_FILE}');`
+        : null,
+  };
+}
+
+/** lmdb's own encoding of values, which a store of texts never asks for: a fifth of what `blockctl list` would load. */
+function withoutMsgpack() {
+  const id = '\0msgpackr';
+  return {
+    name: 'without-msgpack',
+    resolveId: (source) => (source === 'msgpackr' ? id : null),
+    load: (loaded) =>
+      loaded === id
+        ? `export class Encoder {
+             constructor() {
+               throw new Error('blockd stores texts: open each table with encoding "string"');
+             }
+           }`
         : null,
   };
 }

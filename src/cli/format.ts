@@ -35,18 +35,16 @@ export function relative(at: number, now: number): string {
 export function roughly(at: number, now: number): string {
   const distance = Math.abs(at - now);
   if (distance < 1_000) return 'now';
-  const [, ms, unit] = ROUGH.find(([below]) => distance < below) ?? ROUGH[3];
-  const words = `${Math.round(distance / ms)} ${unit}`;
+  const words = inOneUnit(distance);
   return at < now ? `${words} ago` : `in ${words}`;
 }
 
-/** Up to which distance which unit tells enough. */
-const ROUGH = [
-  [90_000, 1_000, 's'],
-  [90 * 60_000, 60_000, 'min'],
-  [36 * 3_600_000, 3_600_000, 'h'],
-  [Number.POSITIVE_INFINITY, 86_400_000, 'd'],
-] as const;
+function inOneUnit(ms: number): string {
+  if (ms < 90_000) return `${Math.round(ms / 1_000)} s`;
+  if (ms < 90 * 60_000) return `${Math.round(ms / 60_000)} min`;
+  if (ms < 36 * 3_600_000) return `${Math.round(ms / 3_600_000)} h`;
+  return `${Math.round(ms / 86_400_000)} d`;
+}
 
 /** Local time, as the logs of this host have it. */
 export function localTime(at: number): string {

@@ -47,31 +47,39 @@ export interface Column<Row> {
 /** An aligned table with a heading line, cut to the width of the terminal. */
 export function table<Row>(look: Look, columns: readonly Column<Row>[], rows: readonly Row[]): string {
   const laid = fitted(
-    columns.map((column) => laidOut(column, rows)),
+    columns.map((column) => laidOut(look, column, rows)),
     look.width,
   );
-  const all = laid.map((one) => cells(look, one, rows));
   let text = `${laid
     .map((one) => title(look, one))
     .join(GAP)
     .trimEnd()}\n`;
-  for (let r = 0; r < rows.length; r++) {
+  if (laid.every((one) => one.isBare)) return text + bareLines(laid, rows.length);
+  let r = 0;
+  for (const row of rows) {
     let line = '';
-    for (const column of all) line += (line === '' ? '' : GAP) + (column[r] ?? '');
+    for (const one of laid) line += (line === '' ? '' : GAP) + cell(look, one, r, row);
     text += `${line.trimEnd()}\n`;
+    r++;
   }
   return text;
 }
 
-function laidOut<Row>(column: Column<Row>, rows: readonly Row[]): Laid<Row> {
-  let texts: readonly string[] = rows.map(column.text);
+function laidOut<Row>(look: Look, column: Column<Row>, rows: readonly Row[]): Laid<Row> {
+  const { title, text: textOf } = column;
+  let width = title.length;
+  const texts = rows.map((row) => {
+    const text = textOf(row);
+    if (text.length > width) width = text.length;
+    return text;
+  });
   // A long list is plain but for a few cells: it is asked as a whole, which takes a fraction of the time.
-  const isPlain = PLAIN.test(column.title + texts.join(''));
-  if (!isPlain) texts = texts.map(safe);
-  const widthOf = isPlain ? lengthOf : columnsOf;
-  let width = column.title.length;
-  for (const text of texts) width = Math.max(width, widthOf(text));
-  return { column, texts, width, widthOf };
+  if (!NOT_PLAIN.test(title + texts.join(''))) {
+    return { column, texts, width, widthOf: lengthOf, isBare: !look.colour || column.style === undefined };
+  }
+  const harmless = texts.map(safe);
+  width = harmless.reduce((most, text) => Math.max(most, columnsOf(text)), title.length);
+  return { column, texts: harmless, width, widthOf: columnsOf, isBare: false };
 }
 
 /** `text` in at most `width` columns, with a mark when something was cut off. */
@@ -89,7 +97,7 @@ export function cut(text: string, width: number, widthOf = columnsOf): string {
 
 /** Columns that a terminal gives to printable text: two to East Asian wide characters and pictures, none to accents. */
 export function columnsOf(text: string): number {
-  if (PLAIN.test(text)) return text.length;
+  if (!NOT_PLAIN.test(text)) return text.length;
   let columns = 0;
   for (const char of text) columns += ACCENT.test(char) ? 0 : WIDE.test(char) ? 2 : 1;
   return columns;
@@ -97,13 +105,16 @@ export function columnsOf(text: string): number {
 
 const lengthOf = (text: string) => text.length;
 
-const PLAIN = /^[\x20-\x7e]*$/;
+/** Searched for, since `^[…]*$` would remember each character of a long text to come back to. */
+const NOT_PLAIN = /[^\x20-\x7e]/;
 const ACCENT = /^\p{M}/u;
 /** Unicode Standard Annex 11, East Asian Width: the blocks that are wide or full-width. */
 const WIDE =
   /^[\u1100-\u115f\u2e80-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u;
 
 const GAP = '  ';
+const BLANK = 0x20;
+const NEWLINE = 0x0a;
 
 /** A column with its cells, and the width that it gets. */
 interface Laid<Row> {
@@ -112,21 +123,39 @@ interface Laid<Row> {
   readonly width: number;
   /** Columns that one of the texts takes. */
   readonly widthOf: (text: string) => number;
+  /** The texts need nothing but blanks beside them. A long list is mostly of such. */
+  readonly isBare: boolean;
 }
 
 function title<Row>(look: Look, laid: Laid<Row>): string {
   return filled(look, laid, laid.column.title, 'bold');
 }
 
-/** The cells of one column, each as wide as it is. */
-function cells<Row>(look: Look, laid: Laid<Row>, rows: readonly Row[]): string[] {
-  const { column, texts, width, widthOf } = laid;
-  const isBare = !look.colour || column.style === undefined;
-  // A long list is mostly of such cells.
-  if (isBare && widthOf !== columnsOf && texts.every((text) => text.length <= width)) {
-    return texts.map((text) => (column.right === true ? text.padStart(width) : text.padEnd(width)));
+function cell<Row>(look: Look, laid: Laid<Row>, r: number, row: Row): string {
+  const { column, texts, width, isBare } = laid;
+  const text = texts[r] ?? '';
+  if (!isBare) return filled(look, laid, text, column.style?.(row));
+  return column.right === true ? text.padStart(width) : text.padEnd(width);
+}
+
+/** The lines of a long list, as bytes: put together from texts, they would keep the garbage collector busy. */
+function bareLines<Row>(laid: readonly Laid<Row>[], count: number): string {
+  const bytes = Buffer.alloc(count * (total(laid.map(({ width }) => width)) + 1), ' ');
+  let at = 0;
+  for (let r = 0; r < count; r++) {
+    let end = at;
+    for (const { column, texts, width } of laid) {
+      const text = texts[r] ?? '';
+      const from = column.right === true ? at + width - text.length : at;
+      for (let i = 0; i < text.length; i++) bytes[from + i] = text.charCodeAt(i);
+      end = from + text.length;
+      at += width + GAP.length;
+    }
+    while (bytes[end - 1] === BLANK) end--;
+    bytes[end] = NEWLINE;
+    at = end + 1;
   }
-  return rows.map((row, r) => filled(look, laid, texts[r] ?? '', column.style?.(row)));
+  return bytes.toString('latin1', 0, at);
 }
 
 function filled<Row>(look: Look, laid: Laid<Row>, text: string, style: Style | undefined): string {
@@ -148,7 +177,7 @@ function fitted<Row>(all: readonly Laid<Row>[], width: number): Laid<Row>[] {
   while (total(laid.map((one) => one.width)) > width) {
     const widest = laid.filter((one) => one.width > leastOf(one)).sort((a, b) => b.width - a.width)[0];
     if (widest === undefined) break;
-    laid = laid.map((one) => (one === widest ? { ...one, width: one.width - 1 } : one));
+    laid = laid.map((one) => (one === widest ? { ...one, width: one.width - 1, isBare: false } : one));
   }
   return laid;
 }

@@ -1,7 +1,15 @@
 /** The tables of an embedded store. Their values are JSON texts, which keep doubles exactly and mdb_dump shows. */
-import type { Database, RootDatabase } from 'lmdb';
+import { type Database, keyValueToBuffer, type RootDatabase } from 'lmdb';
 import { openEnvironment } from './lmdb-file.js';
 import { isNewer, newerStore, SCHEMA } from './schema.js';
+
+/** Documented, and missing in the package's own declarations. */
+declare module 'lmdb' {
+  export interface DatabaseOptions {
+    keyEncoder?: typeof UNREAD_KEYS;
+  }
+  export function keyValueToBuffer(key: Key): Buffer;
+}
 
 export const TABLES = ['subjects', 'ends', 'ranks', 'evidence', 'changes', 'allow', 'progress', 'notes'] as const;
 
@@ -14,6 +22,8 @@ export class Tables {
   readonly subjects: Database<string, string>;
   /** [until, subject] of stored bans → `Ban`. */
   readonly ends: Database<string, [number, string]>;
+  /** The same table for who reads it whole: its keys, which the bans repeat, come as null. */
+  readonly bans: Database<string, [number, string]>;
   /** [rank, subject] of scored subjects; the value says nothing. */
   readonly ranks: Database<string, [number, string]>;
   /** Lines of `Evidence`, oldest first. */
@@ -39,6 +49,7 @@ export class Tables {
     }
     this.subjects = table('subjects');
     this.ends = table('ends');
+    this.bans = this.root.openDB({ name: 'ends', encoding: 'string', keyEncoder: UNREAD_KEYS });
     this.ranks = table('ranks');
     this.evidence = table('evidence');
     this.changes = table('changes');
@@ -65,3 +76,9 @@ export class Tables {
     return newest ?? 0;
   }
 }
+
+/** Reading a key takes longer than finding it. */
+const UNREAD_KEYS = {
+  writeKey: (key: [number, string], target: Buffer, start: number) => start + keyValueToBuffer(key).copy(target, start),
+  readKey: () => null,
+};

@@ -2,7 +2,6 @@
  * The embedded store: LMDB in a folder, nothing to install or run beside it. Several processes may open it at once;
  * LMDB's writer lock makes each commit one step, and a commit that returned is on disk.
  */
-import { createHash } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -95,7 +94,7 @@ export class LmdbStore implements Store {
     const transaction = this.#read(() => this.#tables.root.useReadTransaction());
     try {
       // One picture, although others run and commit in between: there may be a hundred thousand.
-      await eachInTurns(this.#tables.ends.getRange({ start: [since + 1, ''], transaction }), ({ value }) => {
+      await eachInTurns(this.#tables.bans.getRange({ start: [since + 1, ''], transaction }), ({ value }) => {
         bans.push(parse<Ban>(value));
       });
     } catch (error) {
@@ -390,6 +389,8 @@ function finite(rank: number | undefined): number | null {
 }
 
 function progressKey({ host, log }: Progress): string {
+  // Loaded for who commits: those who only look, as most of blockctl does, need none of it.
+  const { createHash } = process.getBuiltinModule('node:crypto');
   return createHash('sha256')
     .update(JSON.stringify([host, log]))
     .digest('hex');

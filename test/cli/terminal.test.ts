@@ -96,6 +96,21 @@ describe('a table', () => {
     expect(table({ colour: false, width: 10 }, columns, rows)).toContain('2001:db8:1:2::/64  a-very-…');
   });
 
+  it('looks the same whether or not a cell of another row is anything but plain', () => {
+    const cell = fc.oneof(
+      fc.string({ unit: 'grapheme-ascii', maxLength: 12 }),
+      fc.constantFrom('', ' ', 'a ', '  b  '),
+    );
+    fc.assert(
+      fc.property(fc.array(fc.tuple(cell, cell, fc.nat()), { minLength: 1 }), fc.boolean(), (plain, ends) => {
+        const shown = ends ? columns.slice(0, 2) : columns;
+        const narrow: Row = ['\u00fc', '\u00fc', 0];
+        const lines = table(PLAIN, shown, [...plain, narrow]).split('\n');
+        expect(table(PLAIN, shown, plain).split('\n')).toEqual([...lines.slice(0, -2), '']);
+      }),
+    );
+  });
+
   it('shows hostile text as text', () => {
     expect(table(PLAIN, columns, [['203.0.113.9', '\x1b[2J', 1]])).toContain('\\x1b[2J');
   });
