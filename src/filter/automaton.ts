@@ -6,8 +6,7 @@
  */
 
 import type { Line } from './line.js';
-import { ADDRESS, BEHIND, HOST, type Mark, type Step, TooIntricateError } from './steps.js';
-import type { CharSet } from './syntax.js';
+import { ADDRESS, BEHIND, type ByteSet, HOST, holds, type Mark, type Step, TooIntricateError } from './steps.js';
 
 /** Whatever the lines, those of a packaged program's rules are 4,100 at most; what needs more is left to the expressions. */
 const MOST_STATES = 8_192;
@@ -101,7 +100,7 @@ export class Automaton {
   readonly #places = new Int32Array(MOST_PLACES);
 
   /** @param sets All character sets of the steps. */
-  constructor(first: Step, sets: ReadonlySet<CharSet>) {
+  constructor(first: Step, sets: readonly ByteSet[]) {
     const { kindOf, samples } = kindsOf(sets);
     this.#kindOf = kindOf;
     this.#samples = samples;
@@ -256,7 +255,7 @@ function advance(ways: readonly Way[], byte: number | null): readonly Way[] {
     const left = looksAfter(looks, byte);
     if (left === null) continue;
     if (step.type === 'found') next.follow(step, left, places);
-    else if (step.type === 'set' && byte !== null && holds(step.set, byte)) next.follow(step.next, left, places);
+    else if (step.type === 'set' && byte !== null && holds(step.bytes, byte)) next.follow(step.next, left, places);
     else if (step.type === 'end' && byte === null) next.follow(step.next, left, places);
     if (next.isDecided) break;
   }
@@ -319,7 +318,7 @@ function looksAfter(looks: readonly Look[], byte: number | null): readonly Look[
   const left: Look[] = [];
   for (const { negative, steps } of looks) {
     const next = steps.flatMap((step) => {
-      if (step.type === 'set') return byte !== null && holds(step.set, byte) ? [step.next] : [];
+      if (step.type === 'set') return byte !== null && holds(step.bytes, byte) ? [step.next] : [];
       return step.type === 'end' && byte === null ? [step.next] : [];
     });
     const outcome = outcomeOf(negative, openIn(next, byte === null), byte === null);
@@ -376,26 +375,24 @@ function slotOf(row: number, low: number, high: number): number {
   return (Math.imul(mixed ^ (mixed >>> 15), 0xc2b2ae35) >>> (32 - BLOCK_BITS)) << 2;
 }
 
-function holds(set: CharSet, byte: number): boolean {
-  return ((set >> BigInt(byte)) & 1n) !== 0n;
-}
-
 /** Bytes that no set tells apart are of one kind. */
-function kindsOf(sets: ReadonlySet<CharSet>): { kindOf: Uint8Array; samples: readonly number[] } {
+function kindsOf(sets: readonly ByteSet[]): { kindOf: Uint8Array; samples: readonly number[] } {
   const kindOf = new Uint8Array(CHARACTERS);
   let count = 1;
   for (const set of sets) {
-    const members = set.toString(2).padStart(CHARACTERS, '0');
-    const inside = new Map<number, number>();
-    const outside = new Set<number>();
-    for (let byte = 0; byte < CHARACTERS; byte++)
-      if (members[CHARACTERS - 1 - byte] === '0') outside.add(kindOf[byte] ?? 0);
+    const split = new Int16Array(CHARACTERS).fill(-1);
+    const members = new Int16Array(CHARACTERS);
+    const sizes = new Int16Array(CHARACTERS);
     for (let byte = 0; byte < CHARACTERS; byte++) {
       const kind = kindOf[byte] ?? 0;
-      if (members[CHARACTERS - 1 - byte] === '0' || !outside.has(kind)) continue;
-      const split = inside.get(kind) ?? count++;
-      inside.set(kind, split);
-      kindOf[byte] = split;
+      sizes[kind] = (sizes[kind] ?? 0) + 1;
+      if (holds(set, byte)) members[kind] = (members[kind] ?? 0) + 1;
+    }
+    for (let byte = 0; byte < CHARACTERS; byte++) {
+      const kind = kindOf[byte] ?? 0;
+      if (!holds(set, byte) || members[kind] === sizes[kind]) continue;
+      if (split[kind] === -1) split[kind] = count++;
+      kindOf[byte] = split[kind] ?? 0;
     }
   }
   const samples: number[] = [];

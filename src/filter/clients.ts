@@ -1,4 +1,5 @@
 /** Clients as lines name them, `host[address]`, and as events do. Most lines are about few, and those are remembered. */
+
 import { parseAddress } from '../domain/address.js';
 import type { Line } from './line.js';
 import { wordsOf } from './words.js';

@@ -67,12 +67,14 @@ export class LineClock {
   #rfc3339(view: DataView, from: number, to: number): number {
     const known = this.#minute3339;
     if (known !== null && isIn(known, view, from, to)) {
-      const second = twoDigits(view, from + MINUTE_CHARS);
+      const tens = view.getUint8(from + MINUTE_CHARS) - 48;
+      const ones = view.getUint8(from + MINUTE_CHARS + 1) - 48;
+      const second = tens * 10 + ones;
       const mark = from + MINUTE_CHARS + 2;
       const end = to - known.zone.length;
-      const fractionMs = mark === end ? 0 : view.getUint8(mark) === 46 ? thousandths(view, mark + 1, end) : Number.NaN;
-      const at = known.at + second * 1_000 + fractionMs;
-      if (second <= 60 && !Number.isNaN(at)) return at;
+      const fractionMs = mark === end ? 0 : view.getUint8(mark) === 46 ? thousandths(view, mark + 1, end) : -1;
+      if (tens >= 0 && ones >= 0 && ones <= 9 && second <= 60 && fractionMs >= 0)
+        return known.at + second * 1_000 + fractionMs;
     }
     const at = parseRfc3339(view, from, to);
     this.#minute3339 = minuteOf(textOf(view, from, to));
@@ -183,15 +185,15 @@ function parseRfc3339(view: DataView, from: number, to: number): number {
   return Date.UTC(year, month, day, hour, minute, second, wholeMs) - offsetMs;
 }
 
-/** Milliseconds of the decimals `view[from, to)`; NaN when there are none, or something else. */
+/** Milliseconds of the decimals `view[from, to)`; -1 when there are none, or something else. */
 function thousandths(view: DataView, from: number, to: number): number {
+  if (to <= from) return -1;
   let ms = 0;
   for (let at = from; at < to; at++) {
-    const value = digit(view, at);
-    if (Number.isNaN(value)) return Number.NaN;
+    const value = view.getUint8(at) - 48;
+    if (value < 0 || value > 9) return -1;
     if (at < from + 3) ms = ms * 10 + value;
   }
-  if (to <= from) return Number.NaN;
   for (let missing = to - from; missing < 3; missing++) ms *= 10;
   return ms;
 }

@@ -3,6 +3,7 @@
  * many rules share, then the address, then what each rule wants behind it. A line of a program or with words that no
  * rule knows is dropped on the way, before anything is decoded or allocated.
  */
+
 import { UsageError } from '../domain/errors.js';
 import type { Match } from '../domain/event.js';
 import { Brake, type Watch } from './brake.js';

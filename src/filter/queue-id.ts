@@ -3,13 +3,14 @@
 const SHORTEST = 5;
 const LONGEST = 26;
 
+const IN_QUEUE_ID = Uint8Array.from({ length: 256 }, (_, code) => (isInQueueId(code) ? 1 : 0));
+
 /** Behind `QUEUEID: `, or -1. */
 export function queueIdEnd(bytes: Uint8Array, start: number, end: number): number {
   const limit = Math.min(end - 2, start + LONGEST);
   let at = start;
   for (; at < limit; at++) {
-    const code = bytes[at] ?? 0;
-    if (!isInQueueId(code)) break;
+    if (IN_QUEUE_ID[bytes[at] ?? 0] === 0) break;
   }
   return at - start >= SHORTEST && bytes[at] === 58 && bytes[at + 1] === 32 ? at + 2 : -1;
 }

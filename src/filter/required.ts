@@ -12,10 +12,12 @@ export function marksByFirst(patterns: readonly Pattern[]): Uint8Array {
     const node: Node = { type: 'sequence', items: [head.node, address.node, tail.node] };
     return { first: firstOf(node)[0], required: requiredIn(node) };
   });
+  const firsts = wanted.reduce((every, { first }) => every | first, 0n);
   return Uint8Array.from({ length: CHARACTERS }, (_, code) => {
+    if (!has(firsts, code)) return 0;
     const all = wanted.filter(({ first }) => has(first, code));
     const rare = [...RARE].find((char) => all.every(({ required }) => has(required, char.charCodeAt(0))));
-    return all.length === 0 || rare === undefined ? 0 : rare.charCodeAt(0);
+    return rare === undefined ? 0 : rare.charCodeAt(0);
   });
 }
 

@@ -75,7 +75,7 @@ export function parseRulePattern(text: string, reply: string): Pattern {
   };
   return {
     head: partOf(before.slice(QUEUE_ID_LENGTHS[queueId]), 'before'),
-    address: parsePattern(place),
+    address: hasHost ? PARSED_CLIENT : PARSED_ADDRESS,
     place: hasHost ? CLIENT_PLACE : ADDRESS_PLACE,
     tail: partOf(text.slice(at + (hasHost ? '{client}' : '{ip}').length), 'behind'),
     hasHost,
@@ -100,6 +100,8 @@ const IPV4 = '\\d{1,3}(?:\\.\\d{1,3}){3}';
 const IPV6 = `(?:[\\da-fA-F]{0,4}:){1,7}(?:[\\da-fA-F]{1,4}|:|${IPV4})`;
 const ADDRESS = `(${IPV4}(?!\\d|\\.\\d)|${IPV6}(?![\\da-fA-F]|:[\\da-fA-F:]|\\.\\d))`;
 
+const PARSED_CLIENT = parsePattern(CLIENT);
+const PARSED_ADDRESS = parsePattern(ADDRESS);
 const CLIENT_PLACE: Place = {
   host: parsePattern(`${HOST}\\[`).node,
   ip: parsePattern(`${IN_BRACKETS}\\]`).node,

@@ -5,7 +5,7 @@
 import type { CharSet, Node } from './syntax.js';
 
 export type Step = { readonly id: number } & (
-  | { readonly type: 'set'; readonly set: CharSet; readonly next: Step }
+  | { readonly type: 'set'; readonly bytes: ByteSet; readonly next: Step }
   | { readonly type: 'fork'; first: Step; second: Step }
   | { readonly type: 'end'; readonly next: Step }
   | { readonly type: 'look'; readonly negative: boolean; readonly item: Step; readonly next: Step }
@@ -14,6 +14,13 @@ export type Step = { readonly id: number } & (
   /** All of the pattern was found; of a look-ahead, which has no number, all of that. */
   | { readonly type: 'found'; readonly number: number }
 );
+
+/** The same as a `CharSet`: a bit for each byte, 32 to a number. */
+export type ByteSet = Int32Array;
+
+export function holds(bytes: ByteSet, byte: number): boolean {
+  return (((bytes[byte >> 5] ?? 0) >>> (byte & 31)) & 1) === 1;
+}
 
 export type Mark = 0 | 1 | 2;
 export const HOST: Mark = 0;
@@ -27,8 +34,7 @@ const MOST_STEPS = 50_000;
 
 /** Builds steps from the last to the first. */
 export class Steps {
-  /** All characters that are told apart. */
-  readonly sets = new Set<CharSet>();
+  readonly #sets = new Map<CharSet, ByteSet>();
   #count = 0;
 
   found(number: number): Step {
@@ -40,8 +46,17 @@ export class Steps {
   }
 
   set(set: CharSet, next: Step): Step {
-    this.sets.add(set);
-    return { id: this.#id(), type: 'set', set, next };
+    let bytes = this.#sets.get(set);
+    if (bytes === undefined) {
+      bytes = Int32Array.from({ length: 8 }, (_, i) => Number((set >> BigInt(32 * i)) & 0xffff_ffffn));
+      this.#sets.set(set, bytes);
+    }
+    return { id: this.#id(), type: 'set', bytes, next };
+  }
+
+  /** All sets of bytes that are told apart. */
+  get sets(): readonly ByteSet[] {
+    return [...this.#sets.values()];
   }
 
   /** The ways in the order in which they are tried; there must be one. */

@@ -1,4 +1,5 @@
 /** A program as its lines name it, with what is known of it. */
+
 import type { LineHeader } from './header.js';
 import type { Program } from './openings.js';
 
