@@ -1,7 +1,7 @@
 /**
- * Log lines to matches. A line is read from the left once, as bytes: header, then the words before the address, which
- * many rules share, then the address, then what each rule wants behind it. A line of a program or with words that no
- * rule knows is dropped on the way, before anything is decoded or allocated.
+ * Log lines to matches. A line is read from the left once, as bytes: header, then the words before the address, the
+ * address, and what each rule wants behind it. A line of a program or with words that no rule knows is dropped on the
+ * way, before anything is decoded or allocated.
  */
 
 import { UsageError } from '../domain/errors.js';
