@@ -267,7 +267,7 @@ class Ways {
   readonly open: Way[] = [];
   /** Something is found, whatever comes; what would be tried behind it never is. */
   isDecided = false;
-  readonly #seen = new Set<string>();
+  readonly #seen = new Set<number | string>();
   readonly #atEnd: boolean;
 
   constructor(atEnd: boolean) {
@@ -276,7 +276,7 @@ class Ways {
 
   follow(step: Step, looks: readonly Look[], places: readonly number[]): void {
     if (this.isDecided) return;
-    const key = `${step.id}${looks.map(keyOfLook).join('')}`;
+    const key = looks.length === 0 ? step.id : step.id + keyOfLooks(looks);
     if (this.#seen.has(key)) return;
     this.#seen.add(key);
     switch (step.type) {
@@ -363,11 +363,14 @@ function unusedPlace(ways: readonly Way[]): number {
 }
 
 function keyOf({ step, looks, places }: Way): string {
-  return `${step.id}${looks.map(keyOfLook).join('')}@${places.join()}`;
+  const [host, address, behind] = places;
+  return `${step.id}${keyOfLooks(looks)}@${host},${address},${behind}`;
 }
 
-function keyOfLook({ negative, steps }: Look): string {
-  return `${negative ? '!' : '='}${steps.map(({ id }) => id).join()}`;
+function keyOfLooks(looks: readonly Look[]): string {
+  let key = '';
+  for (const { negative, steps } of looks) key += `${negative ? '!' : '='}${steps.map(({ id }) => id).join()}`;
+  return key;
 }
 
 function slotOf(row: number, low: number, high: number): number {
