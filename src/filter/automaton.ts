@@ -112,7 +112,7 @@ export class Automaton {
   }
 
   get states(): number {
-    return this.#states.size;
+    return this.#inOrder.length;
   }
 
   /**
@@ -140,10 +140,12 @@ export class Automaton {
       } else {
         const decision = this.#walk(bytes, at, at + BLOCK, row);
         if (this.#outcome !== NOT_KEPT) {
-          blocks[slot] = row;
+          // Whole or not at all, wherever a brake ends this.
+          blocks[slot] = -1;
           blocks[slot + 1] = low;
           blocks[slot + 2] = high;
           blocks[slot + 3] = this.#outcome;
+          blocks[slot] = row;
         }
         if (decision !== null) return this.#tell(decision.found);
         row = this.#row;
@@ -233,17 +235,18 @@ export class Automaton {
     const key = ways.map(keyOf).join(' ');
     const known = this.#states.get(key);
     if (known !== undefined) return known;
-    const count = this.#states.size;
+    const count = this.#inOrder.length;
     if (count >= MOST_STATES) throw new TooIntricateError();
     const state: State = { ways, row: count * this.#kinds, atEnd: undefined };
-    this.#states.set(key, state);
-    this.#inOrder.push(state);
     const rows = this.#rows;
     if (rows.length < (count + 1) * this.#kinds) {
       const larger = new Int32Array(rows.length * 2).fill(UNKNOWN);
       larger.set(rows);
       this.#rows = larger;
     }
+    this.#inOrder.push(state);
+    // Last: a brake may end this anywhere, and what is found by its key must be whole.
+    this.#states.set(key, state);
     return state;
   }
 }

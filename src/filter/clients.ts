@@ -40,12 +40,15 @@ export class Clients {
     const other = slot ^ 1;
     const shifted = this.#knownAs(other, view, hostStart, hostLength, length);
     if (shifted !== null) return shifted;
-    this.#move(slot, other);
     const client = this.#read(bytes, hostStart, start, end);
-    this.#known[slot] = client;
+    const { words } = wordsOf(bytes.subarray(hostStart, end));
+    this.#move(slot, other);
+    // A brake may end this anywhere: what is half written down is nobody's.
+    this.#known[slot] = undefined;
     this.#lengths[slot] = length;
     this.#hostLengths[slot] = hostLength;
-    this.#logged.set(wordsOf(bytes.subarray(hostStart, end)).words, slot * WORDS);
+    this.#logged.set(words, slot * WORDS);
+    this.#known[slot] = client;
     return client;
   }
 
@@ -70,9 +73,10 @@ export class Clients {
   }
 
   #move(from: number, to: number): void {
-    this.#known[to] = this.#known[from];
+    this.#known[to] = undefined;
     this.#lengths[to] = this.#lengths[from] ?? 0;
     this.#hostLengths[to] = this.#hostLengths[from] ?? 0;
     this.#logged.copyWithin(to * WORDS, from * WORDS, (from + 1) * WORDS);
+    this.#known[to] = this.#known[from];
   }
 }

@@ -53,9 +53,11 @@ export class KnownHead {
     const { stampStart, stampEnd, programStart, programEnd } = header;
     if (header.hostless || stampStart !== from || programStart - stampEnd < SHORTEST_WORDS) return;
     const first = bytes[from] ?? 0;
+    const host = wordsOf(bytes.subarray(stampEnd, programStart));
+    // Together: a brake may end this at any call.
     this.#isRfc3339 = first >= 48 && first <= 57;
     this.#stampLength = stampEnd - stampStart;
-    this.#host = wordsOf(bytes.subarray(stampEnd, programStart));
+    this.#host = host;
     if (programEnd - programStart < TELLING || programStart + TELLING + 5 > bytes.length) return;
     this.#tags[slotOf(view, programStart)] = { tag, words: wordsOf(tag.bytes) };
   }
