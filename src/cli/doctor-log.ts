@@ -4,6 +4,7 @@ import { formatDuration } from '../domain/duration.js';
 import { reasonOf } from '../domain/errors.js';
 import { LineClock } from '../filter/clock.js';
 import { LineHeader } from '../filter/header.js';
+import { viewOf } from '../filter/words.js';
 import { type Finding, fail, ok, warn } from '../postfix/finding.js';
 import type { MailLog } from '../postfix/mail-log.js';
 import type { Desk } from './desk.js';
@@ -134,7 +135,7 @@ function newestStamp(bytes: Buffer, writtenAt: number): number | null {
   for (const line of lines) {
     const text = Buffer.from(line, 'latin1');
     if (!header.read(text, 0, text.length)) continue;
-    const at = clock.parse(line, header.stampStart, header.stampEnd);
+    const at = clock.read(viewOf(text), header.stampStart, header.stampEnd);
     if (!Number.isNaN(at)) return at;
   }
   return null;

@@ -5,8 +5,8 @@ import { formatDuration } from '../domain/duration.js';
 import type { ExitCode } from '../domain/errors.js';
 import { isFresh, type Lists } from '../policy/lists.js';
 import type { Policy } from '../policy/policy.js';
-import { UNKNOWN } from '../policy/policy.js';
 import type { Evidence, SubjectState } from '../policy/state.js';
+import { UNKNOWN } from '../policy/state.js';
 import { atDesk, type Context, type Desk } from './desk.js';
 import {
   BANNED_BY,

@@ -1,4 +1,5 @@
 /** Time stamps of log lines to instants: traditional syslog (no year, no zone) and RFC 3339. */
+import { standsAt, viewOf, type Words, wordsOf } from './words.js';
 
 const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
@@ -9,6 +10,13 @@ const MINUTE_CHARS = 17;
 const DISORDER_MS = 5 * MINUTE_MS;
 /** Feb 29 of a log this old is still found. */
 const YEARS_BACK = 8;
+
+/** Of an RFC 3339 stamp: what precedes the seconds, the zone behind them, the instant. */
+interface Minute {
+  readonly minute: Words;
+  readonly zone: Uint8Array;
+  readonly at: number;
+}
 
 /**
  * Reads time stamps in the context of one log. A stamp without a year gets the latest year that does not put it more
@@ -22,8 +30,8 @@ export class LineClock {
   /** The minute read last, as `((month * 32 + day) * 24 + hour) * 60 + minute`, and its instant. */
   #minuteKey = -1;
   #minuteAt = Number.NaN;
-  /** The minute of the last RFC 3339 stamp: its text, the zone behind the seconds, its instant. */
-  #minute3339: { readonly text: string; readonly zone: string; readonly at: number } | null = null;
+  /** Of the last RFC 3339 stamp. */
+  #minute3339: Minute | null = null;
 
   /** @param lastAt `newestAt` of an earlier clock of the same log, which this one continues. */
   constructor(referenceAt: number, lastAt: number | null = null) {
@@ -45,51 +53,48 @@ export class LineClock {
     this.#minuteKey = -1;
   }
 
-  /** Instant, milliseconds, of the stamp `text[from, to)`; NaN when it is none. */
-  parse(text: string, from = 0, to = text.length): number {
-    const first = text.charCodeAt(from);
-    return first >= 48 && first <= 57 ? this.#rfc3339(text, from, to) : this.#traditional(text, from, to);
+  /** Instant, milliseconds, of a stamp as text; NaN when it is none. */
+  parse(stamp: string): number {
+    return this.read(viewOf(Buffer.from(`${stamp} `, 'latin1')), 0, stamp.length);
+  }
+
+  /** Instant, milliseconds, of the stamp `view[from, to)`, which another byte follows; NaN when it is none. */
+  read(view: DataView, from: number, to: number): number {
+    return isDigit(view.getUint8(from)) ? this.#rfc3339(view, from, to) : this.#traditional(view, from, to);
   }
 
   /** Most stamps lie in the same minute as the one before, and differ only behind it. */
-  #rfc3339(text: string, from: number, to: number): number {
+  #rfc3339(view: DataView, from: number, to: number): number {
     const known = this.#minute3339;
-    if (known !== null && text.startsWith(known.text, from) && text.startsWith(known.zone, to - known.zone.length)) {
-      const second = twoDigits(text, from + MINUTE_CHARS);
+    if (known !== null && isIn(known, view, from, to)) {
+      const tens = view.getUint8(from + MINUTE_CHARS) - 48;
+      const ones = view.getUint8(from + MINUTE_CHARS + 1) - 48;
+      const second = tens * 10 + ones;
       const mark = from + MINUTE_CHARS + 2;
       const end = to - known.zone.length;
-      const fractionMs =
-        mark === end ? 0 : text.charCodeAt(mark) === 46 ? thousandths(text, mark + 1, end) : Number.NaN;
-      const at = known.at + second * 1_000 + fractionMs;
-      if (second <= 60 && !Number.isNaN(at)) return at;
+      const fractionMs = mark === end ? 0 : view.getUint8(mark) === 46 ? thousandths(view, mark + 1, end) : -1;
+      if (tens >= 0 && ones >= 0 && ones <= 9 && second <= 60 && fractionMs >= 0)
+        return known.at + second * 1_000 + fractionMs;
     }
-    const at = parseRfc3339(text, from, to);
-    const zone = /(?:[zZ]|[+-][\d:]+)?$/.exec(text.slice(from + MINUTE_CHARS, to))?.[0] ?? '';
-    const minuteAt = parseRfc3339(
-      `${text.slice(from, from + MINUTE_CHARS)}00${zone}`,
-      0,
-      MINUTE_CHARS + 2 + zone.length,
-    );
-    this.#minute3339 = Number.isNaN(minuteAt)
-      ? null
-      : { text: text.slice(from, from + MINUTE_CHARS), zone, at: minuteAt };
+    const at = parseRfc3339(view, from, to);
+    this.#minute3339 = minuteOf(textOf(view, from, to));
     return at;
   }
 
   /** `Nov 25 01:12:15`, `Nov  5 01:12:15`, `Nov 5 01:12:15`. */
-  #traditional(text: string, from: number, to: number): number {
+  #traditional(view: DataView, from: number, to: number): number {
     if (to - from !== 15 && to - from !== 14) return Number.NaN;
-    const month = monthOf(text, from);
-    const padded = text.charCodeAt(from + 4) === 32;
-    const day = (to - from === 14 || padded ? 0 : digit(text, from + 4) * 10) + digit(text, to - 10);
-    const hour = twoDigits(text, to - 8);
-    const minute = twoDigits(text, to - 5);
-    const second = twoDigits(text, to - 2);
+    const month = monthOf(view, from);
+    const padded = view.getUint8(from + 4) === 32;
+    const day = (to - from === 14 || padded ? 0 : digit(view, from + 4) * 10) + digit(view, to - 10);
+    const hour = twoDigits(view, to - 8);
+    const minute = twoDigits(view, to - 5);
+    const second = twoDigits(view, to - 2);
     const punctuated =
-      text.charCodeAt(from + 3) === 32 &&
-      text.charCodeAt(to - 9) === 32 &&
-      text.charCodeAt(to - 6) === 58 &&
-      text.charCodeAt(to - 3) === 58;
+      view.getUint8(from + 3) === 32 &&
+      view.getUint8(to - 9) === 32 &&
+      view.getUint8(to - 6) === 58 &&
+      view.getUint8(to - 3) === 58;
     // Negated, so that NaN is refused; 60 is a leap second.
     if (!(punctuated && month >= 0 && day >= 1 && day <= 31 && hour < 24 && minute < 60 && second <= 60))
       return Number.NaN;
@@ -123,66 +128,86 @@ export class LineClock {
   }
 }
 
+function minuteOf(stamp: string): Minute | null {
+  const zone = /(?:[zZ]|[+-][\d:]+)?$/.exec(stamp.slice(MINUTE_CHARS))?.[0] ?? '';
+  const begin = Buffer.from(`${stamp.slice(0, MINUTE_CHARS)}00${zone} `, 'latin1');
+  const at = parseRfc3339(viewOf(begin), 0, begin.length - 1);
+  if (Number.isNaN(at)) return null;
+  return { minute: wordsOf(begin.subarray(0, MINUTE_CHARS)), zone: Buffer.from(zone, 'latin1'), at };
+}
+
+/** Is the stamp of this minute? */
+function isIn({ minute, zone }: Minute, view: DataView, from: number, to: number): boolean {
+  if (to - from < MINUTE_CHARS + 2 || !standsAt(minute, view, from)) return false;
+  const start = to - zone.length;
+  for (let i = 0; i < zone.length; i++) if (view.getUint8(start + i) !== zone[i]) return false;
+  return true;
+}
+
+function textOf(view: DataView, from: number, to: number): string {
+  return Buffer.from(view.buffer, view.byteOffset + from, to - from).toString('latin1');
+}
+
 /** `2026-11-25T01:15:02.105618+00:00`; also with a space for the `T`, a comma fraction, and no zone (local time). */
-function parseRfc3339(text: string, from: number, to: number): number {
+function parseRfc3339(view: DataView, from: number, to: number): number {
   if (to - from < 19) return Number.NaN;
-  const year = twoDigits(text, from) * 100 + twoDigits(text, from + 2);
-  const month = twoDigits(text, from + 5) - 1;
-  const day = twoDigits(text, from + 8);
-  const hour = twoDigits(text, from + 11);
-  const minute = twoDigits(text, from + 14);
-  const second = twoDigits(text, from + 17);
-  const separator = text.charCodeAt(from + 10);
+  const year = twoDigits(view, from) * 100 + twoDigits(view, from + 2);
+  const month = twoDigits(view, from + 5) - 1;
+  const day = twoDigits(view, from + 8);
+  const hour = twoDigits(view, from + 11);
+  const minute = twoDigits(view, from + 14);
+  const second = twoDigits(view, from + 17);
+  const separator = view.getUint8(from + 10);
   const punctuated =
-    text.charCodeAt(from + 4) === 45 &&
-    text.charCodeAt(from + 7) === 45 &&
+    view.getUint8(from + 4) === 45 &&
+    view.getUint8(from + 7) === 45 &&
     (separator === 84 || separator === 116 || separator === 32) &&
-    text.charCodeAt(from + 13) === 58 &&
-    text.charCodeAt(from + 16) === 58;
+    view.getUint8(from + 13) === 58 &&
+    view.getUint8(from + 16) === 58;
   const inRange = year >= 1970 && month >= 0 && month < 12 && day >= 1 && day <= daysIn(year, month);
   if (!(punctuated && inRange && hour < 24 && minute < 60 && second <= 60)) return Number.NaN;
 
   let position = from + 19;
   let fractionMs = 0;
-  const mark = text.charCodeAt(position);
+  const mark = view.getUint8(position);
   if (mark === 46 || mark === 44) {
     const start = ++position;
     let scale = 100;
-    while (position < to && isDigit(text.charCodeAt(position))) {
-      fractionMs += digit(text, position++) * scale;
+    while (position < to && isDigit(view.getUint8(position))) {
+      fractionMs += digit(view, position++) * scale;
       scale /= 10;
     }
     if (position === start) return Number.NaN;
   }
   const wholeMs = Math.floor(fractionMs + 1e-6);
   if (position === to) return new Date(year, month, day, hour, minute, second, wholeMs).getTime();
-  const offsetMs = zoneOffset(text, position, to);
+  const offsetMs = zoneOffset(view, position, to);
   return Date.UTC(year, month, day, hour, minute, second, wholeMs) - offsetMs;
 }
 
-/** Milliseconds of the decimals `text[from, to)`; NaN when there are none, or something else. */
-function thousandths(text: string, from: number, to: number): number {
+/** Milliseconds of the decimals `view[from, to)`; -1 when there are none, or something else. */
+function thousandths(view: DataView, from: number, to: number): number {
+  if (to <= from) return -1;
   let ms = 0;
   for (let at = from; at < to; at++) {
-    const value = digit(text, at);
-    if (Number.isNaN(value)) return Number.NaN;
+    const value = view.getUint8(at) - 48;
+    if (value < 0 || value > 9) return -1;
     if (at < from + 3) ms = ms * 10 + value;
   }
-  if (to <= from) return Number.NaN;
   for (let missing = to - from; missing < 3; missing++) ms *= 10;
   return ms;
 }
 
 /** `Z`, `+01:00`, `-0330`, `+01`; NaN for anything else. */
-function zoneOffset(text: string, from: number, to: number): number {
-  const sign = text.charCodeAt(from);
+function zoneOffset(view: DataView, from: number, to: number): number {
+  const sign = view.getUint8(from);
   const length = to - from;
   if (length === 1) return sign === 90 || sign === 122 ? 0 : Number.NaN;
   if (sign !== 43 && sign !== 45) return Number.NaN;
   const colon = length === 6;
-  if (!(length === 3 || length === 5 || (colon && text.charCodeAt(from + 3) === 58))) return Number.NaN;
-  const hours = twoDigits(text, from + 1);
-  const minutes = length === 3 ? 0 : twoDigits(text, from + (colon ? 4 : 3));
+  if (!(length === 3 || length === 5 || (colon && view.getUint8(from + 3) === 58))) return Number.NaN;
+  const hours = twoDigits(view, from + 1);
+  const minutes = length === 3 ? 0 : twoDigits(view, from + (colon ? 4 : 3));
   if (!(hours < 24 && minutes < 60)) return Number.NaN;
   const offsetMs = hours * HOUR_MS + minutes * MINUTE_MS;
   return sign === 45 ? -offsetMs : offsetMs;
@@ -195,12 +220,12 @@ function daysIn(year: number, month: number): number {
 
 const MONTHS = 'JanFebMarAprMayJunJulAugSepOctNovDec';
 
-function monthOf(text: string, from: number): number {
+function monthOf(view: DataView, from: number): number {
   for (let i = 0; i < 36; i += 3) {
     if (
-      text.charCodeAt(from) === MONTHS.charCodeAt(i) &&
-      text.charCodeAt(from + 1) === MONTHS.charCodeAt(i + 1) &&
-      text.charCodeAt(from + 2) === MONTHS.charCodeAt(i + 2)
+      view.getUint8(from) === MONTHS.charCodeAt(i) &&
+      view.getUint8(from + 1) === MONTHS.charCodeAt(i + 1) &&
+      view.getUint8(from + 2) === MONTHS.charCodeAt(i + 2)
     ) {
       return i / 3;
     }
@@ -213,11 +238,11 @@ function isDigit(code: number): boolean {
 }
 
 /** NaN when there is no digit. */
-function digit(text: string, at: number): number {
-  const code = text.charCodeAt(at);
+function digit(view: DataView, at: number): number {
+  const code = view.getUint8(at);
   return isDigit(code) ? code - 48 : Number.NaN;
 }
 
-function twoDigits(text: string, at: number): number {
-  return digit(text, at) * 10 + digit(text, at + 1);
+function twoDigits(view: DataView, at: number): number {
+  return digit(view, at) * 10 + digit(view, at + 1);
 }

@@ -1,18 +1,22 @@
 /**
- * Log lines to matches. A line is read from the left once, as bytes: header, then the words before the address, which
- * many rules share, then the address, then what each rule wants behind it. A line of a program or with words that no
- * rule knows is dropped on the way, before anything is decoded or allocated.
+ * Log lines to matches. A line is read from the left once, as bytes: header, then the words before the address, the
+ * address, and what each rule wants behind it. A line of a program or with words that no rule knows is dropped on the
+ * way, before anything is decoded or allocated.
  */
-import { parseAddress } from '../domain/address.js';
+
 import { UsageError } from '../domain/errors.js';
 import type { Match } from '../domain/event.js';
 import { Brake, type Watch } from './brake.js';
+import { Clients } from './clients.js';
 import type { LineClock } from './clock.js';
+import type { Weighed } from './finding.js';
 import { LineHeader } from './header.js';
+import { KnownHead } from './known-head.js';
 import { Line } from './line.js';
 import { nearest } from './nearest.js';
-import { Program, type Weighed } from './openings.js';
+import { Program } from './openings.js';
 import { parseRulePattern, type Rule } from './rule.js';
+import { Tag } from './tag.js';
 
 export interface FilterOptions {
   /** Points by rule name, over those of the rule files; 0 turns a rule off. */
@@ -36,8 +40,8 @@ export class Filter {
   readonly #dovecot: Tag;
   /** The tags seen last, by hash. */
   readonly #tags: (Tag | undefined)[] = Array.from({ length: TAGS }, () => undefined);
-  readonly #addresses = new Addresses();
   readonly #header = new LineHeader();
+  readonly #head = new KnownHead();
   readonly #line = new Line();
   readonly #suspects: Suspects | null;
 
@@ -45,7 +49,7 @@ export class Filter {
     this.rules = rules;
     this.#programs = programs;
     this.#suspects = suspects;
-    this.#dovecot = { bytes: Buffer.from('dovecot'), program: programs.get('dovecot') ?? null };
+    this.#dovecot = new Tag('dovecot', programs.get('dovecot') ?? null);
   }
 
   /** @throws UsageError when `options.points` names a rule that there is not. */
@@ -60,6 +64,7 @@ export class Filter {
       );
     }
     const programs = new Map<string, Program>();
+    const clients = new Clients();
     const named = [...new Set(rules.flatMap(({ program }) => program))];
     const suspects = rules.every(({ packaged }) => packaged) ? null : new Suspects(options.onSlow);
     for (const rule of rules) {
@@ -70,7 +75,7 @@ export class Filter {
       for (const name of named.filter(
         (one) => rule.program.includes(one) || rule.program.includes(canonicalTag(one)),
       )) {
-        const program = programs.get(name) ?? new Program();
+        const program = programs.get(name) ?? new Program(clients);
         program.add(pattern, weighed, watch);
         programs.set(name, program);
       }
@@ -85,6 +90,7 @@ export class Filter {
    */
   scan(lines: Buffer | string, clock: LineClock, onMatch: (match: Match) => void): number {
     const bytes = typeof lines === 'string' ? Buffer.from(lines, 'latin1') : lines;
+    this.#line.useBytes(bytes);
     if (this.#suspects !== null) return this.#scanBraked(bytes, clock, onMatch, this.#suspects);
     let count = 0;
     for (let from = 0; from < bytes.length; count++) {
@@ -123,6 +129,7 @@ export class Filter {
   /** @param line Bytes as latin-1. */
   match(line: string, clock: LineClock): Match | null {
     const bytes = Buffer.from(line, 'latin1');
+    this.#line.useBytes(bytes);
     const end = bytes.indexOf(NEWLINE);
     return this.#match(bytes, 0, end < 0 ? bytes.length : end, clock);
   }
@@ -130,12 +137,11 @@ export class Filter {
   #match(bytes: Buffer, from: number, lineEnd: number, clock: LineClock): Match | null {
     const to = lineEnd > from && bytes[lineEnd - 1] === CARRIAGE_RETURN ? lineEnd - 1 : lineEnd;
     const header = this.#header;
-    if (!header.read(bytes, from, to)) return null;
-    const tag = header.hostless ? this.#dovecot : this.#tag(bytes, header);
-    if (tag.program === null) return null;
+    const tag = this.#tagOf(bytes, from, to);
+    if (tag === null || tag.program === null) return null;
 
     const line = this.#line;
-    line.set(bytes, from, to);
+    line.set(from, to);
     let start = header.messageStart;
     let end = to;
     let repeated = 1;
@@ -148,37 +154,42 @@ export class Filter {
     }
     const finding = tag.program.find(line, start, end);
     if (finding === null) return null;
-    const { weighed, host, times } = finding;
-    if (weighed.kind === null) return null;
+    const { weighed, times } = finding;
+    const { ip, host } = finding.client;
+    if (weighed.kind === null || ip === null) return null;
     if (!finding.isPlain && to - from >= CUT_AT) return null;
-    const ip = this.#addresses.parse(finding.ip);
-    if (ip === null) return null;
-    const { text } = line;
-    const at = clock.parse(text, header.stampStart - from, header.stampEnd - from);
+    const at = clock.read(line.view, header.stampStart, header.stampEnd);
     if (Number.isNaN(at)) return null;
     return {
       kind: weighed.kind,
       rule: weighed.rule.name,
       ip,
       at,
-      host: host === '' || host === 'unknown' ? null : own(host).toLowerCase(),
+      host,
       points: times * repeated === 1 ? weighed.points : rounded(weighed.points * times * repeated),
-      line: text,
-      process: header.hostless ? 'dovecot' : text.slice(header.programStart - from, header.processEnd - from),
+      line: line.text,
+      process: header.hostless ? 'dovecot' : tag.processOf(bytes, header),
       echo: weighed.rule.echo,
       closes: weighed.rule.closes,
     };
   }
 
-  #tag(bytes: Buffer, header: LineHeader): Tag {
+  /** The line's program, behind its header; null when it has none. */
+  #tagOf(bytes: Buffer, from: number, to: number): Tag | null {
+    const { view } = this.#line;
+    const header = this.#header;
+    if (this.#head.read(bytes, view, from, to, header)) return this.#head.tag;
+    if (!header.read(bytes, from, to)) return null;
+    if (header.hostless) return this.#dovecot;
     const { programStart: start, programEnd: end } = header;
     const slot = header.programHash & (TAGS - 1);
-    const seen = this.#tags[slot];
-    if (seen !== undefined && isAt(seen.bytes, bytes, start, end)) return seen;
-    const logged = bytes.toString('latin1', start, end);
-    const program = this.#programs.get(logged) ?? this.#programs.get(canonicalTag(logged)) ?? null;
-    const tag = { bytes: Buffer.from(logged, 'latin1'), program };
-    this.#tags[slot] = tag;
+    let tag = this.#tags[slot];
+    if (tag === undefined || !tag.isAt(bytes, start, end)) {
+      const logged = bytes.toString('latin1', start, end);
+      tag = new Tag(logged, this.#programs.get(logged) ?? this.#programs.get(canonicalTag(logged)) ?? null);
+      this.#tags[slot] = tag;
+    }
+    this.#head.learn(bytes, view, from, header, tag);
     return tag;
   }
 }
@@ -193,19 +204,6 @@ const CUT_AT = 1_000;
 
 /** A power of two. */
 const TAGS = 256;
-
-interface Tag {
-  /** As logged. */
-  readonly bytes: Uint8Array;
-  /** Null when no rule reads its lines. */
-  readonly program: Program | null;
-}
-
-function isAt(expected: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
-  if (expected.length !== end - start) return false;
-  for (let i = 0; i < expected.length; i++) if (bytes[start + i] !== expected[i]) return false;
-  return true;
-}
 
 const REPEATED = Buffer.from('message repeated ');
 const REPEATED_MESSAGE = /^(message repeated (\d{1,9}) times: \[ ?)(.*?)( ?\])$/;
@@ -253,33 +251,4 @@ function weigh(rule: Rule, override: number | undefined): Weighed {
 
 function rounded(points: number): number {
   return Math.round(points * 1e6) / 1e6;
-}
-
-/** Canonical addresses; the last ones are remembered, since most lines are about few clients. */
-class Addresses {
-  readonly #known = new Map<string, string | null>();
-
-  /** Null when `text` is no address. */
-  parse(text: string): string | null {
-    const known = this.#known.get(text);
-    if (known !== undefined) return known;
-    const kept = own(text);
-    const address = parseAddress(kept);
-    if (this.#known.size >= MAX_KNOWN_ADDRESSES) this.#known.clear();
-    this.#known.set(kept, address);
-    return address;
-  }
-}
-
-const MAX_KNOWN_ADDRESSES = 16_384;
-
-/** V8 copies slices of up to 12 characters; longer ones point into the string that they were cut from. */
-const COPIED = 12;
-
-/**
- * A copy: a slice of a line would keep all of it in memory. Cutting a joined string makes V8 write it out anew first,
- * which takes half the time of a copy through a Buffer.
- */
-function own(text: string): string {
-  return text.length <= COPIED ? text : `\n${text}`.slice(1);
 }

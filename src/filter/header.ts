@@ -5,7 +5,7 @@
 
 /** Longest stamp or host name that is looked at. */
 const MAX_WORD = 255;
-const SHORTEST_RFC3339 = 19;
+export const SHORTEST_RFC3339 = 19;
 
 /** Where the parts of one line lie; reused from line to line, so that reading a header allocates nothing. */
 export class LineHeader {
@@ -18,6 +18,8 @@ export class LineHeader {
   programHash = 0;
   /** Behind `[PID]` if there is one. */
   processEnd = 0;
+  /** The number in it; -1 without one. */
+  pid = -1;
   messageStart = 0;
   /** Is it a line of Dovecot's own log file? The program's place is empty then. */
   hostless = false;
@@ -62,15 +64,27 @@ export class LineHeader {
     if (at === this.programStart) return false;
     this.programEnd = at;
     this.programHash = hash;
-    if (byteAt(bytes, at) === 91) {
-      const pid = ++at;
-      while (at < to && isDigit(byteAt(bytes, at))) at++;
-      if (at === pid || byteAt(bytes, at) !== 93) return false;
-      at++;
+    return this.readProcess(bytes, at, to);
+  }
+
+  /** What follows the program's tag, from `at` on: `[PID]`, if there is one, and a colon. */
+  readProcess(bytes: Uint8Array, at: number, to: number): boolean {
+    let end = at;
+    this.pid = -1;
+    if (byteAt(bytes, end) === 91) {
+      let pid = 0;
+      for (end++; end < to; end++) {
+        const code = byteAt(bytes, end);
+        if (!isDigit(code)) break;
+        pid = pid * 10 + code - 48;
+      }
+      if (end === at + 1 || byteAt(bytes, end) !== 93) return false;
+      this.pid = pid;
+      end++;
     }
-    this.processEnd = at;
-    this.messageStart = at + 2;
-    return this.messageStart < to && byteAt(bytes, at) === 58 && byteAt(bytes, at + 1) === 32;
+    this.processEnd = end;
+    this.messageStart = end + 2;
+    return this.messageStart < to && byteAt(bytes, end) === 58 && byteAt(bytes, end + 1) === 32;
   }
 }
 

@@ -1,13 +1,24 @@
-/** One log line among many bytes. It is decoded when a rule wants to read it, and then once: most lines never are. */
+/** One log line among many bytes. It is decoded when somebody wants to read it, and then once: most lines never are. */
+import { viewOf } from './words.js';
+
+const EMPTY = Buffer.alloc(0);
+
 export class Line {
   bytes: Buffer = EMPTY;
+  /** The same bytes, for words of them. */
+  view = viewOf(EMPTY);
   from = 0;
   to = 0;
   #text: string | null = null;
 
-  /** Makes this the line `bytes[from, to)`. */
-  set(bytes: Buffer, from: number, to: number): void {
+  /** Lines are of these bytes from now on. */
+  useBytes(bytes: Buffer): void {
     this.bytes = bytes;
+    this.view = viewOf(bytes);
+  }
+
+  /** Makes this the line `bytes[from, to)`. */
+  set(from: number, to: number): void {
     this.from = from;
     this.to = to;
     this.#text = null;
@@ -28,9 +39,7 @@ export class Line {
 
   /** Is there a byte `code` in `[start, end)`? */
   has(code: number, start: number, end: number): boolean {
-    for (let at = start; at < end; at++) if (this.bytes[at] === code) return true;
-    return false;
+    const at = this.bytes.indexOf(code, start);
+    return at >= 0 && at < end;
   }
 }
-
-const EMPTY = Buffer.alloc(0);

@@ -1,6 +1,6 @@
 /** What a rule is, and what its pattern means once the placeholders are filled in. */
 import type { MatchKind } from '../domain/event.js';
-import { type Parsed, PatternError, parsePattern } from './syntax.js';
+import { type Node, type Parsed, PatternError, parsePattern } from './syntax.js';
 
 export interface Rule {
   /** Such as `postfix/user-unknown`. */
@@ -38,8 +38,18 @@ export interface Pattern {
   /** `address` with its groups: the host name, if `hasHost`, and the address. */
   readonly addressSource: string;
   readonly hasHost: boolean;
+  /** What `address` consists of. */
+  readonly place: Place;
   /** Does the message begin with `{qid}: `? `head` is what follows it. */
   readonly queueId: 'always' | 'maybe' | 'never';
+}
+
+export interface Place {
+  /** The host name with the bracket behind it, or nothing. */
+  readonly host: Node;
+  /** With the bracket behind it, if it has a host. */
+  readonly ip: Node;
+  readonly behind: Node;
 }
 
 /**
@@ -65,7 +75,8 @@ export function parseRulePattern(text: string, reply: string): Pattern {
   };
   return {
     head: partOf(before.slice(QUEUE_ID_LENGTHS[queueId]), 'before'),
-    address: parsePattern(place),
+    address: hasHost ? PARSED_CLIENT : PARSED_ADDRESS,
+    place: hasHost ? CLIENT_PLACE : ADDRESS_PLACE,
     tail: partOf(text.slice(at + (hasHost ? '{client}' : '{ip}').length), 'behind'),
     hasHost,
     addressSource: place,
@@ -80,11 +91,27 @@ const QUEUE_ID_LENGTHS = { always: QUEUED.length, maybe: MAYBE_QUEUED.length, ne
 /** Short and long queue ids, and NOQUEUE; without small vowels, as Postfix makes them. */
 const QUEUE_ID = '[0-9A-Zb-df-hj-np-tv-z]{5,25}';
 /** Postfix checks host names and prints `unknown` for others; postscreen prints none. */
-const CLIENT = '([\\w.-]*)\\[([\\da-fA-F:.]{2,45})\\](?::\\d{1,5}(?!\\d))?';
+const HOST = '[\\w.-]*';
+const IN_BRACKETS = '[\\da-fA-F:.]{2,45}';
+const PORT = '(?::\\d{1,5}(?!\\d))?';
+const CLIENT = `(${HOST})\\[(${IN_BRACKETS})\\]${PORT}`;
 /** Neither kind may be cut short, nor take the colon or the full stop behind it. */
 const IPV4 = '\\d{1,3}(?:\\.\\d{1,3}){3}';
 const IPV6 = `(?:[\\da-fA-F]{0,4}:){1,7}(?:[\\da-fA-F]{1,4}|:|${IPV4})`;
 const ADDRESS = `(${IPV4}(?!\\d|\\.\\d)|${IPV6}(?![\\da-fA-F]|:[\\da-fA-F:]|\\.\\d))`;
+
+const PARSED_CLIENT = parsePattern(CLIENT);
+const PARSED_ADDRESS = parsePattern(ADDRESS);
+const CLIENT_PLACE: Place = {
+  host: parsePattern(`${HOST}\\[`).node,
+  ip: parsePattern(`${IN_BRACKETS}\\]`).node,
+  behind: parsePattern(PORT).node,
+};
+const ADDRESS_PLACE: Place = {
+  host: parsePattern('').node,
+  ip: parsePattern(ADDRESS).node,
+  behind: parsePattern('').node,
+};
 
 function expand(text: string, reply: string): string {
   return text.replace(/\{([A-Za-z_]+)\}/g, (placeholder, name: string) => {

@@ -10,7 +10,14 @@ export type Node =
   | { readonly type: 'set'; readonly set: CharSet }
   | { readonly type: 'sequence'; readonly items: readonly Node[] }
   | { readonly type: 'choice'; readonly options: readonly Node[] }
-  | { readonly type: 'repeat'; readonly item: Node; readonly min: number; readonly max: number }
+  | {
+      readonly type: 'repeat';
+      readonly item: Node;
+      readonly min: number;
+      readonly max: number;
+      /** As few as will do are tried first. */
+      readonly lazy: boolean;
+    }
   | { readonly type: 'look'; readonly item: Node; readonly negative: boolean }
   | { readonly type: 'end' }
   | { readonly type: 'boundary' };
@@ -88,16 +95,14 @@ class Parser {
     if (quantifier === null) return item;
     this.#take(quantifier[0].length);
     const [all, least, range, most] = quantifier;
+    const lazy = all.length > 1 && all.endsWith('?');
     if (least === undefined) {
-      return { type: 'repeat', item, min: all[0] === '+' ? 1 : 0, max: all[0] === '?' ? 1 : Number.POSITIVE_INFINITY };
+      const max = all[0] === '?' ? 1 : Number.POSITIVE_INFINITY;
+      return { type: 'repeat', item, min: all[0] === '+' ? 1 : 0, max, lazy };
     }
     const min = Number(least);
-    return {
-      type: 'repeat',
-      item,
-      min,
-      max: range === undefined ? min : most ? Number(most) : Number.POSITIVE_INFINITY,
-    };
+    const max = range === undefined ? min : most ? Number(most) : Number.POSITIVE_INFINITY;
+    return { type: 'repeat', item, min, max, lazy };
   }
 
   #atom(): Node {

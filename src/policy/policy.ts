@@ -3,13 +3,14 @@
  * The store keeps it, the access map enforces it.
  */
 import { networkOf, subjectOf } from '../domain/address.js';
-import { type Ban, type Listing, LONGEST_ORDER_MS, type Release, type ReleaseHow } from '../domain/ban.js';
+import { type Ban, type Listing, LONGEST_ORDER_MS } from '../domain/ban.js';
 import type { LogEvent } from '../domain/event.js';
 import type { Allowlist } from './allowlist.js';
 import { add, NOTHING, rankOf, rebase, valueAt } from './decay.js';
+import { type Case, Docket, isDate } from './docket.js';
 import { type Lists, NO_LISTS } from './lists.js';
-import type { Change, Spared, Verdict } from './outcome.js';
-import { type Evidence, MAX_RELEASES, type SubjectState } from './state.js';
+import type { Verdict } from './outcome.js';
+import type { SubjectState } from './state.js';
 
 export interface PolicySettings {
   /** Points at which a subject without standing is banned. */
@@ -38,10 +39,8 @@ const NEAR_ENOUGH = 0.99;
 /** Standing: accepted messages at which the threshold doubles, and how far it can grow. */
 const STANDING_MESSAGES = 8;
 const STANDING_CAP = 6;
-const MAX_MEMBERS = 256;
 /** Below this a decayed sum says nothing any more. */
 const NEGLIGIBLE = 0.01;
-const MAX_EVIDENCE_LINE = 500;
 /** How far the clocks of several hosts may differ without one of them taking another's ban for too long. */
 const CLOCK_SKEW_MS = 60_000;
 const MAX_PLACES = 16_384;
@@ -75,9 +74,10 @@ export class Policy {
 
   /** The subjects whose states judging needs: those of the events, and the networks around them. */
   subjectsOf(events: readonly LogEvent[]): string[] {
+    const places = new Set<Place>();
+    for (const { ip } of events) places.add(this.placeOf(ip));
     const subjects = new Set<string>();
-    for (const { ip } of events) {
-      const { subject, network } = this.placeOf(ip);
+    for (const { subject, network } of places) {
       subjects.add(subject);
       if (network !== null) subjects.add(network);
     }
@@ -100,7 +100,7 @@ export class Policy {
   /** Records the ends of bans that are over at `at`. */
   settle(subjects: readonly string[], states: ReadonlyMap<string, SubjectState>, at: number): Verdict {
     const docket = new Docket(states, this.settings);
-    for (const subject of subjects) docket.settle(subject, at);
+    for (const subject of subjects) docket.settle(docket.of(subject), at);
     return docket.verdict();
   }
 
@@ -113,9 +113,10 @@ export class Policy {
   curtail(subjects: readonly string[], states: ReadonlyMap<string, SubjectState>, now: number): Verdict {
     const docket = new Docket(states, this.settings);
     for (const subject of subjects) {
-      docket.settle(subject, now);
-      const { ban } = docket.state(subject);
-      if (ban !== null && this.outlasts(ban, now)) docket.curtail(subject, now, this.#longest(ban));
+      const one = docket.of(subject);
+      docket.settle(one, now);
+      const { ban } = one.state;
+      if (ban !== null && this.outlasts(ban, now)) docket.curtail(one, now, this.#longest(ban));
     }
     return docket.verdict();
   }
@@ -135,13 +136,13 @@ export class Policy {
   handOver(hosts: ReadonlyMap<string, string>, states: ReadonlyMap<string, SubjectState>, at: number): Verdict {
     const docket = new Docket(states, this.settings);
     for (const [subject, host] of hosts) {
-      docket.settle(subject, at);
-      const state = docket.state(subject);
-      if (!this.mayHandOver(state, at) || state.ban?.host === host) continue;
-      docket.release(subject, at, 'handover');
-      docket.change(subject, { host, score: { value: this.settings.threshold / 2, at } });
+      const one = docket.of(subject);
+      docket.settle(one, at);
+      if (!this.mayHandOver(one.state, at) || one.state.ban?.host === host) continue;
+      docket.release(one, at, 'handover');
+      docket.change(one, { host, score: { value: this.settings.threshold / 2, at } });
       const network = networkOf(subject);
-      if (network !== null) docket.leave(network, subject);
+      if (network !== null) docket.leave(docket.of(network), subject);
     }
     return docket.verdict();
   }
@@ -157,13 +158,13 @@ export class Policy {
     order: { readonly at: number; readonly forMs: number; readonly reason: string },
   ): Verdict {
     const docket = new Docket(states, this.settings);
-    docket.settle(subject, order.at);
-    const state = docket.state(subject);
-    docket.ban(subject, order.at, order.forMs, {
+    const one = docket.of(subject);
+    docket.settle(one, order.at);
+    docket.ban(one, order.at, order.forMs, {
       reason: order.reason,
       by: 'person',
-      strikes: valueAt(state.strikes, order.at, this.settings.strikesHalfLifeMs),
-      host: state.host,
+      strikes: valueAt(one.state.strikes, order.at, this.settings.strikesHalfLifeMs),
+      host: one.state.host,
     });
     return docket.verdict();
   }
@@ -180,15 +181,16 @@ export class Policy {
   unbanAll(subjects: readonly string[], states: ReadonlyMap<string, SubjectState>, at: number): Verdict {
     const docket = new Docket(states, this.settings);
     for (const subject of subjects) {
-      for (const one of this.subjectsFor(subject)) {
+      for (const name of this.subjectsFor(subject)) {
+        const one = docket.of(name);
         docket.settle(one, at);
-        const banned = docket.state(one).ban !== null;
-        const byScore = banned && docket.state(one).ban?.by !== 'person';
-        if (banned) docket.release(one, at, 'unbanned');
-        if (!banned && one !== subject) docket.leave(one, subject);
-        if (!banned && (one !== subject || !states.has(one))) continue;
+        const { ban } = one.state;
+        const byScore = ban !== null && ban.by !== 'person';
+        if (ban !== null) docket.release(one, at, 'unbanned');
+        if (ban === null && name !== subject) docket.leave(one, subject);
+        if (ban === null && (name !== subject || !states.has(name))) continue;
         const { strikesHalfLifeMs } = this.settings;
-        const state = docket.state(one);
+        const { state } = one;
         const strikes = Math.max(0, valueAt(state.strikes, at, strikesHalfLifeMs) - (byScore ? 1 : 0));
         docket.change(one, {
           score: NOTHING,
@@ -204,9 +206,10 @@ export class Policy {
   releaseProtected(subjects: readonly string[], states: ReadonlyMap<string, SubjectState>, at: number): Verdict {
     const docket = new Docket(states, this.settings);
     for (const subject of subjects) {
-      docket.settle(subject, at);
-      const state = docket.state(subject);
-      if (state.ban !== null && this.protectedWhy(subject, state, at) !== null) docket.release(subject, at, 'allowed');
+      const one = docket.of(subject);
+      docket.settle(one, at);
+      const { state } = one;
+      if (state.ban !== null && this.protectedWhy(subject, state, at) !== null) docket.release(one, at, 'allowed');
     }
     return docket.verdict();
   }
@@ -227,18 +230,19 @@ export class Policy {
   ): Verdict {
     const docket = new Docket(states, this.settings);
     for (const { subject, until } of lost) {
-      docket.settle(subject, at);
-      const state = docket.state(subject);
+      const one = docket.of(subject);
+      docket.settle(one, at);
+      const { state } = one;
       if (!this.hasLost(until, state, at) || this.protectedWhy(subject, state, at) !== null) continue;
       const { strikesHalfLifeMs } = this.settings;
-      docket.ban(subject, at, until - at, {
+      docket.ban(one, at, until - at, {
         reason: TAKEN_BACK,
         by: isNetwork(subject) ? 'network' : 'score',
         strikes: valueAt(state.strikes, at, strikesHalfLifeMs),
         host: state.host,
       });
       // As the ban that it was once did: the next one is longer.
-      docket.change(subject, { strikes: add(state.strikes, 1, at, strikesHalfLifeMs) });
+      docket.change(one, { strikes: add(state.strikes, 1, at, strikesHalfLifeMs) });
     }
     return docket.verdict();
   }
@@ -311,43 +315,50 @@ export class Policy {
   }
 
   #judgeOne(docket: Docket, event: LogEvent, at: number): void {
-    const { subject, network, allowedWhy: byAddress } = this.placeOf(event.ip);
-    const allowedWhy = byAddress ?? this.allowlist.whyName(event.host);
+    const place = this.placeOf(event.ip);
+    const allowedWhy = place.allowedWhy ?? this.allowlist.whyName(event.host);
     const allowed = allowedWhy !== null;
-    docket.settle(subject, at);
-    if (network !== null) docket.settle(network, at);
+    const one = docket.of(place.subject);
+    const around = place.network === null ? null : docket.of(place.network);
+    docket.settle(one, at);
+    if (around !== null) docket.settle(around, at);
     if (allowed) {
-      this.#guard(docket, network, at);
+      this.#guard(docket, around, at);
       // By its name: it has come to an address that was banned. What a person ordered, a person ends.
-      if (docket.state(subject).ban?.by === 'score') docket.release(subject, at, 'allowed');
+      if (one.state.ban?.by === 'score') docket.release(one, at, 'allowed');
     }
 
     if (event.kind === 'accepted') {
-      if (!allowed) docket.accept(subject, event.host, at);
+      if (!allowed) docket.accept(one, event.host, at);
       return;
     }
     if (event.kind === 'authenticated') {
       if (this.settings.authenticatedForMs === 0) return;
-      docket.authenticate(subject, event.host, at);
-      this.#guard(docket, network, at);
+      docket.authenticate(one, event.host, at);
+      this.#guard(docket, around, at);
       return;
     }
-    const ownBan = docket.isBannedAt(subject, at);
-    const duringBan = ownBan || (network !== null && docket.isBannedAt(network, at));
+    const ownBan = docket.isBannedAt(one, at);
+    const duringBan = ownBan || (around !== null && docket.isBannedAt(around, at));
     const atTheDoor = duringBan && event.rule === DENYLISTED;
     const isRefusal = event.kind === 'refused' || atTheDoor;
-    if (duringBan && (isRefusal || this.settings.dryRun)) {
-      docket.countRefusal(ownBan || network === null ? subject : network);
-    }
+    if (duringBan && (isRefusal || this.settings.dryRun)) docket.countRefusal(ownBan || around === null ? one : around);
     // A refusal says nothing of one who is turned away only for his network, or by a ban that has just ended.
     if (event.points <= 0 || (isRefusal && !ownBan)) return;
     const points = event.kind === 'offense' && duringBan ? event.points * DURING_BAN : event.points;
-    docket.offend(subject, atTheDoor ? { ...event, kind: 'refused' } : event, at, points);
-    if (!duringBan) this.#banIfDue(docket, { subject, network, allowedWhy }, event, at);
+    docket.offend(one, atTheDoor ? { ...event, kind: 'refused' } : event, at, points);
+    if (!duringBan) this.#banIfDue(docket, one, around, allowedWhy, event, at);
   }
 
-  #banIfDue(docket: Docket, { subject, network, allowedWhy }: Place, event: LogEvent, at: number): void {
-    const state = docket.state(subject);
+  #banIfDue(
+    docket: Docket,
+    one: Case,
+    around: Case | null,
+    allowedWhy: string | null,
+    event: LogEvent,
+    at: number,
+  ): void {
+    const { subject, state } = one;
     const score = this.scoreAt(state, at);
     const due = NEAR_ENOUGH * this.thresholdAt(state, at);
     // Whose own points suffice is banned for them alone.
@@ -361,33 +372,31 @@ export class Policy {
         docket.spare({ subject, at, why, rule: event.rule, host: state.host });
       return;
     }
-    this.#banByScore(docket, subject, at, { reason: event.rule, by: 'score', ...(listed !== null && { listed }) });
-    if (network === null || this.settings.networks === 0) return;
-    docket.join(network, subject, at);
-    const around = docket.state(network);
-    const members = Object.keys(around.members ?? {}).length;
-    if (members < this.settings.networks || around.ban !== null) return;
-    if (this.protectedWhy(network, around, at) !== null) return;
-    this.#banByScore(docket, network, at, { reason: `${members} banned addresses in this network`, by: 'network' });
+    this.#banByScore(docket, one, at, { reason: event.rule, by: 'score', ...(listed !== null && { listed }) });
+    if (around === null || this.settings.networks === 0) return;
+    docket.join(around, one, at);
+    const members = Object.keys(around.state.members ?? {}).length;
+    if (members < this.settings.networks || around.state.ban !== null) return;
+    if (this.protectedWhy(around.subject, around.state, at) !== null) return;
+    this.#banByScore(docket, around, at, { reason: `${members} banned addresses in this network`, by: 'network' });
   }
 
   #listing(subject: string, at: number): Listing | null {
     return this.lists.isEmpty ? null : this.lists.strongest(subject, at);
   }
 
-  #banByScore(docket: Docket, subject: string, at: number, why: Pick<Ban, 'reason' | 'by' | 'listed'>): void {
+  #banByScore(docket: Docket, one: Case, at: number, why: Pick<Ban, 'reason' | 'by' | 'listed'>): void {
     const { firstMs, factor, maxMs, strikesHalfLifeMs } = this.settings;
-    const state = docket.state(subject);
-    const strikes = valueAt(state.strikes, at, strikesHalfLifeMs);
+    const strikes = valueAt(one.state.strikes, at, strikesHalfLifeMs);
     const lengthMs = Math.min(maxMs, firstMs * factor ** strikes);
-    docket.ban(subject, at, lengthMs, { ...why, strikes, host: state.host });
-    docket.change(subject, { score: NOTHING, strikes: add(state.strikes, 1, at, strikesHalfLifeMs) });
+    docket.ban(one, at, lengthMs, { ...why, strikes, host: one.state.host });
+    docket.change(one, { score: NOTHING, strikes: add(one.state.strikes, 1, at, strikesHalfLifeMs) });
   }
 
   /** An allowed or logged-in client was seen: the network around it is not banned, and not for a while. */
-  #guard(docket: Docket, network: string | null, at: number): void {
+  #guard(docket: Docket, network: Case | null, at: number): void {
     if (network === null) return;
-    docket.change(network, { guardedAt: Math.max(docket.state(network).guardedAt ?? at, at) });
+    docket.change(network, { guardedAt: Math.max(network.state.guardedAt ?? at, at) });
     docket.release(network, at, 'allowed');
   }
 
@@ -396,194 +405,7 @@ export class Policy {
   }
 }
 
-type Draft = { -readonly [Key in keyof SubjectState]: SubjectState[Key] };
-
-/** The states at hand, and all that is done to them. What was read is never changed: the first change makes a copy. */
-class Docket {
-  readonly #states: ReadonlyMap<string, SubjectState>;
-  readonly #settings: PolicySettings;
-  readonly #drafts = new Map<string, Draft>();
-  readonly #evidence = new Map<string, Evidence[]>();
-  readonly #changes: Change[] = [];
-  readonly #spared: Spared[] = [];
-  /** Copies of bans in which refusals are counted. */
-  readonly #counted = new Map<Ban, { -readonly [Key in keyof Ban]: Ban[Key] }>();
-
-  constructor(states: ReadonlyMap<string, SubjectState>, settings: PolicySettings) {
-    this.#states = states;
-    this.#settings = settings;
-  }
-
-  state(subject: string): SubjectState {
-    return this.#drafts.get(subject) ?? this.#states.get(subject) ?? UNKNOWN;
-  }
-
-  change(subject: string, what: Partial<SubjectState>): void {
-    Object.assign(this.#draft(subject), what);
-  }
-
-  settle(subject: string, at: number): void {
-    const { ban } = this.state(subject);
-    if (ban === null) return;
-    // An end that is no date is none to wait for.
-    if (!isDate(ban.until)) this.release(subject, at, 'expired');
-    else if (ban.until <= at) this.release(subject, ban.until, 'expired');
-  }
-
-  curtail(subject: string, at: number, longestMs: number): void {
-    const { ban } = this.state(subject);
-    if (ban === null) return;
-    const lengthMs = ban.until - ban.since;
-    const leftMs = lengthMs > 0 ? Math.min(lengthMs, longestMs) : longestMs;
-    const shorter = { ...ban, until: Math.ceil((at + leftMs) / 1_000) * 1_000 };
-    this.change(subject, { ban: shorter });
-    this.#changes.push({ type: 'ban', at, ban: shorter });
-  }
-
-  /**
-   * A line that is read late may be of a time when a ban held that is over by now: after a downtime, or from another
-   * host. So that it counts as it would have then, it does not matter whether that end has been recorded yet.
-   */
-  isBannedAt(subject: string, at: number): boolean {
-    const { ban, releases } = this.state(subject);
-    return ban !== null || (releases[0] !== undefined && isWithin(releases[0], at));
-  }
-
-  release(subject: string, at: number, how: ReleaseHow): void {
-    const { ban, releases } = this.state(subject);
-    if (ban === null) {
-      const [last, ...earlier] = releases;
-      // It is known by now that this ban ran to its end; the line that ended it sooner was read late.
-      if (last !== undefined && isWithin(last, at))
-        this.change(subject, { releases: [{ ...last, at, how }, ...earlier] });
-      return;
-    }
-    // What others hear of stays as it is now.
-    this.#counted.delete(ban);
-    const release = { at, how, ban: isDate(ban.until) ? ban : { ...ban, until: at } };
-    this.change(subject, { ban: null, releases: [release, ...releases].slice(0, MAX_RELEASES) });
-    this.#changes.push({ type: 'release', at, release });
-  }
-
-  ban(
-    subject: string,
-    at: number,
-    lengthMs: number,
-    why: Pick<Ban, 'reason' | 'by' | 'strikes' | 'host' | 'listed'>,
-  ): void {
-    const since = Math.floor(at / 1_000) * 1_000;
-    const until = Math.ceil((at + lengthMs) / 1_000) * 1_000;
-    const ban: Ban = { subject, since, until, ...why, refused: 0 };
-    this.change(subject, { ban });
-    this.#changes.push({ type: 'ban', at, ban });
-  }
-
-  spare(spared: Spared): void {
-    this.#spared.push(spared);
-  }
-
-  accept(subject: string, host: string | null, at: number): void {
-    const draft = this.#draft(subject);
-    draft.accepted = add(draft.accepted, 1, at, this.#settings.strikesHalfLifeMs);
-    if (host !== null) draft.host = host;
-  }
-
-  authenticate(subject: string, host: string | null, at: number): void {
-    const draft = this.#draft(subject);
-    draft.authenticatedAt = Math.max(draft.authenticatedAt ?? at, at);
-    draft.score = NOTHING;
-    if (host !== null) draft.host = host;
-    this.release(subject, at, 'allowed');
-  }
-
-  /** Of the ban that holds, or of the one that ended last. */
-  countRefusal(subject: string): void {
-    const draft = this.#draft(subject);
-    const [last, ...earlier] = draft.releases;
-    const ban = draft.ban ?? last?.ban;
-    if (ban === undefined) return;
-    const counted = this.#counted.get(ban) ?? { ...ban };
-    counted.refused++;
-    if (counted === ban) return;
-    this.#counted.set(counted, counted);
-    if (draft.ban !== null) draft.ban = counted;
-    else if (last !== undefined) draft.releases = [{ ...last, ban: counted }, ...earlier];
-  }
-
-  offend(subject: string, event: LogEvent, at: number, points: number): void {
-    const draft = this.#draft(subject);
-    draft.score = add(draft.score, points, at, this.#settings.halfLifeMs);
-    if (event.host !== null) draft.host = event.host;
-    // Our own refusals are counted in the ban; as evidence they would only push out what led to it.
-    if (event.kind === 'refused') return;
-    draft.offenses++;
-    const line = { at, rule: event.rule, points, line: event.line.slice(0, MAX_EVIDENCE_LINE) };
-    const lines = this.#evidence.get(subject);
-    if (lines === undefined) this.#evidence.set(subject, [line]);
-    else lines.push(line);
-  }
-
-  /** Notes a newly banned subject in its network. */
-  join(network: string, subject: string, at: number): void {
-    const { ban } = this.state(subject);
-    if (ban === null) return;
-    const before = Object.entries(this.state(network).members ?? {});
-    const active = before.filter(([other, until]) => until > at && other !== subject);
-    const members = Object.fromEntries([...active.slice(1 - MAX_MEMBERS), [subject, ban.until]]);
-    this.change(network, { members });
-  }
-
-  /** Somebody let in again says nothing against the others of its network. */
-  leave(network: string, subject: string): void {
-    const { members } = this.state(network);
-    if (members?.[subject] === undefined) return;
-    const { [subject]: _gone, ...others } = members;
-    this.change(network, { members: others });
-  }
-
-  verdict(): Verdict {
-    const ranks = new Map<string, number>();
-    for (const [subject, { score }] of this.#drafts) {
-      const rank = rankOf(score, this.#settings.halfLifeMs);
-      if (rank > Number.NEGATIVE_INFINITY) ranks.set(subject, rank);
-    }
-    return { put: this.#drafts, ranks, evidence: this.#evidence, changes: this.#changes, spared: this.#spared };
-  }
-
-  #draft(subject: string): Draft {
-    const known = this.#drafts.get(subject);
-    if (known !== undefined) return known;
-    const draft = { ...(this.#states.get(subject) ?? UNKNOWN) };
-    this.#drafts.set(subject, draft);
-    return draft;
-  }
-}
-
-/** Is the instant before the end of a ban that ended by itself? */
-function isWithin({ how, ban }: Release, at: number): boolean {
-  return how === 'expired' && at < ban.until;
-}
-
-/** ECMA-262, 21.4.1.1. */
-const LAST_DATE = 8.64e15;
-
-/** Whatever a store may hold: instants that no calendar has would end the daemon when it logs them. */
-function isDate(at: number): boolean {
-  return typeof at === 'number' && Math.abs(at) <= LAST_DATE;
-}
-
 /** As `networkOf` names them: an IPv6 subject is itself a network, a /64. */
 function isNetwork(subject: string): boolean {
   return networkOf(subject) === null;
 }
-
-export const UNKNOWN: SubjectState = {
-  score: NOTHING,
-  strikes: NOTHING,
-  accepted: NOTHING,
-  offenses: 0,
-  host: null,
-  authenticatedAt: null,
-  ban: null,
-  releases: [],
-};

@@ -1,5 +1,6 @@
 /** What must be remembered of one subject so that its next event can be judged. JSON-safe. */
 import type { Ban, Release } from '../domain/ban.js';
+import { NOTHING } from './decay.js';
 
 /** A decaying sum: `value` holds at the instant `at` and halves every half-life. See decay.ts. */
 export interface Decayed {
@@ -28,6 +29,18 @@ export interface SubjectState {
   /** Networks only: when an allowed or trusted client was last seen inside. */
   readonly guardedAt?: number | null;
 }
+
+/** Of a subject that nothing is known of. */
+export const UNKNOWN: SubjectState = {
+  score: NOTHING,
+  strikes: NOTHING,
+  accepted: NOTHING,
+  offenses: 0,
+  host: null,
+  authenticatedAt: null,
+  ban: null,
+  releases: [],
+};
 
 export const MAX_RELEASES = 10;
 

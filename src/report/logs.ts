@@ -9,6 +9,7 @@ import zlib from 'node:zlib';
 import { reasonOf, UsageError } from '../domain/errors.js';
 import { LineClock } from '../filter/clock.js';
 import { LineHeader } from '../filter/header.js';
+import { viewOf } from '../filter/words.js';
 import { wholeLines } from './whole-lines.js';
 
 export interface ReportLog {
@@ -40,8 +41,9 @@ function firstStamp(text: string, writtenAt: number): number {
   const clock = new LineClock(writtenAt);
   const header = new LineHeader();
   for (const line of text.split('\n', 1_000)) {
-    if (!header.read(Buffer.from(line, 'latin1'), 0, line.length)) continue;
-    const at = clock.parse(line, header.stampStart, header.stampEnd);
+    const bytes = Buffer.from(line, 'latin1');
+    if (!header.read(bytes, 0, bytes.length)) continue;
+    const at = clock.read(viewOf(bytes), header.stampStart, header.stampEnd);
     if (!Number.isNaN(at)) return at;
   }
   return Number.POSITIVE_INFINITY;

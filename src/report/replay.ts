@@ -7,6 +7,7 @@ import type { LogEvent, Match } from '../domain/event.js';
 import { LineClock } from '../filter/clock.js';
 import type { Filter } from '../filter/filter.js';
 import { LineHeader } from '../filter/header.js';
+import { viewOf } from '../filter/words.js';
 import { Sessions } from '../policy/session.js';
 import { Counter } from './counter.js';
 import type { ReportLog } from './logs.js';
@@ -77,6 +78,7 @@ export class Replay {
   #text = '';
   /** The same as bytes, at the same offsets. */
   #bytes = Buffer.alloc(0);
+  #view = viewOf(this.#bytes);
   #end = 0;
 
   constructor(options: ReplayOptions) {
@@ -115,6 +117,7 @@ export class Replay {
     const matches = this.#matches;
     matches.length = 0;
     this.#bytes = Buffer.from(text, 'latin1');
+    this.#view = viewOf(this.#bytes);
     this.lines += this.#options.filter.scan(this.#bytes, scanning, (match) => matches.push(match));
     this.#text = text;
     this.#see(this.#stampOf(text, 0, this.#clock));
@@ -359,7 +362,7 @@ export class Replay {
   }
 
   #at(): number {
-    return this.#clock.parse(this.#text, this.#header.stampStart, this.#header.stampEnd);
+    return this.#clock.read(this.#view, this.#header.stampStart, this.#header.stampEnd);
   }
 
   #client(ip: string): Client {
@@ -405,9 +408,9 @@ export class Replay {
 
   #stampOf(text: string, from: number, clock: LineClock): number {
     const newline = text.indexOf('\n', from);
-    const line = text.slice(from, newline < 0 ? text.length : newline);
-    if (!this.#header.read(Buffer.from(line, 'latin1'), 0, line.length)) return Number.NaN;
-    return clock.parse(line, this.#header.stampStart, this.#header.stampEnd);
+    const line = Buffer.from(text.slice(from, newline < 0 ? text.length : newline), 'latin1');
+    if (!this.#header.read(line, 0, line.length)) return Number.NaN;
+    return clock.read(viewOf(line), this.#header.stampStart, this.#header.stampEnd);
   }
 }
 

@@ -34,8 +34,12 @@ export class MemoryStore implements Store {
       else this.#put(subject, state, outcome.ranks?.get(subject));
     }
     for (const [subject, lines] of outcome.evidence ?? []) {
-      const all = [...(this.#evidence.get(subject) ?? []), ...lines];
-      this.#evidence.set(subject, all.slice(-MAX_EVIDENCE));
+      const kept = this.#evidence.get(subject);
+      if (kept === undefined) this.#evidence.set(subject, lines.slice(-MAX_EVIDENCE));
+      else {
+        kept.push(...lines);
+        if (kept.length > MAX_EVIDENCE) kept.splice(0, kept.length - MAX_EVIDENCE);
+      }
     }
     for (const entry of outcome.allow ?? []) this.#allow.set(entry.entry, entry);
     for (const entry of outcome.disallow ?? []) this.#allow.delete(entry);

@@ -6,8 +6,9 @@ import { NetworkDraft } from '../../src/domain/network-set.js';
 import { Allowlist, allowRules } from '../../src/policy/allowlist.js';
 import { Lists } from '../../src/policy/lists.js';
 import type { Verdict } from '../../src/policy/outcome.js';
-import { Policy, type PolicySettings, TAKEN_BACK, UNKNOWN } from '../../src/policy/policy.js';
+import { Policy, type PolicySettings, TAKEN_BACK } from '../../src/policy/policy.js';
 import type { SubjectState } from '../../src/policy/state.js';
+import { UNKNOWN } from '../../src/policy/state.js';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

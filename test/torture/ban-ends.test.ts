@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { NOTHING } from '../../src/policy/decay.js';
-import { UNKNOWN } from '../../src/policy/policy.js';
+import { UNKNOWN } from '../../src/policy/state.js';
 import { openStore } from '../../src/store/open.js';
 import { SettableClock } from '../support/clock.js';
 import { MapWatch } from '../support/map-watch.js';

@@ -22,7 +22,7 @@ import { describe, expect, it } from 'vitest';
 import type { Random } from '../../src/demo/random.js';
 import type { Ban } from '../../src/domain/ban.js';
 import { acquireLock } from '../../src/domain/lock.js';
-import { UNKNOWN } from '../../src/policy/policy.js';
+import { UNKNOWN } from '../../src/policy/state.js';
 import { openStore } from '../../src/store/open.js';
 import { type Answer, startLoad } from '../support/load.js';
 import { MapWatch } from '../support/map-watch.js';
