@@ -17,7 +17,15 @@ import { Tables } from './lmdb-tables.js';
 import { WriterThread } from './lmdb-thread.js';
 import { type Answer, type SubjectRow, type Writing, write } from './lmdb-writing.js';
 import { newerStore } from './schema.js';
-import { evidenceOf, evidenceText, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
+import {
+  evidenceOf,
+  evidenceText,
+  MAX_EVIDENCE,
+  type Outcome,
+  type Progress,
+  StaleProgressError,
+  type Store,
+} from './store.js';
 
 /** How often watchers look at the counter of changes: one read from memory-mapped pages. */
 const WATCH_MS = 250;
@@ -362,7 +370,11 @@ function textsOf(outcome: Outcome): Omit<Writing, 'after' | 'subjects'> {
       })),
     }),
     ...(evidence && {
-      evidence: [...evidence].map(([subject, lines]) => [subject, lines.map(evidenceText).join('\n')]),
+      // Older ones than the newest would be cut off again.
+      evidence: [...evidence].map(([subject, lines]) => [
+        subject,
+        lines.slice(-MAX_EVIDENCE).map(evidenceText).join('\n'),
+      ]),
     }),
     ...(allow && { allow: allow.map((one) => [one.entry, JSON.stringify(one)]) }),
     ...(disallow && { disallow }),
