@@ -12,6 +12,7 @@ import { BlockdError, reasonOf, UnavailableError } from '../domain/errors.js';
 import { eachInTurns } from '../domain/turns.js';
 import type { Change } from '../policy/outcome.js';
 import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
+import { StateCache, type Stored } from './lmdb-cache.js';
 import { isFault, makeFolder, NO_SPACE, requireRoomFor, unavailable } from './lmdb-file.js';
 import { Tables } from './lmdb-tables.js';
 import { WriterThread } from './lmdb-thread.js';
@@ -34,9 +35,11 @@ const SWEEP_BATCH = 500;
 /** How often a commit is tried beside others who write; then it holds LMDB's lock while it is decided. */
 const MOST_CONFLICTS = 5;
 
-interface Stored {
-  readonly state: SubjectState;
-  readonly rank: number | null;
+/** What a commit would write, and leave. */
+interface Draft {
+  readonly outcome: Outcome;
+  readonly writing: Writing;
+  readonly changed: ReadonlyMap<string, Stored | null>;
 }
 
 export interface LmdbOptions {
@@ -49,6 +52,7 @@ export class LmdbStore implements Store {
   readonly #folder: string;
   readonly #tables: Tables;
   readonly #thread: WriterThread | null;
+  readonly #cache = new StateCache();
   readonly #watchers = new Set<NodeJS.Timeout>();
   /** The last commit found the disk full. */
   #full = false;
@@ -76,13 +80,15 @@ export class LmdbStore implements Store {
     decide: (states: ReadonlyMap<string, SubjectState>) => Outcome,
   ): Promise<Outcome> {
     for (let conflicts = 0; this.#thread !== null && conflicts < MOST_CONFLICTS; conflicts++) {
-      const [outcome, writing] = this.#read(() => this.#decided(subjects, decide, this.#tables.revision));
-      const answer = await this.#write(writing);
+      const { after, draft } = this.#read(() => this.#drafted(subjects, decide));
+      const answer = await this.#write({ ...draft.writing, after });
       if (answer.type === 'stale') throw new StaleProgressError(answer.log);
-      if (answer.type === 'done') return outcome;
+      if (answer.type !== 'done') continue;
+      this.#cache.wrote(after, draft.changed);
+      return draft.outcome;
     }
     const [outcome, answer] = this.#transact(() => {
-      const [outcome, writing] = this.#decided(subjects, decide, null);
+      const { outcome, writing } = draftOf(subjects, decide, (subject) => this.#stored(subject));
       return [outcome, write(this.#tables, writing)] as const;
     });
     this.#requireKnown(answer);
@@ -91,7 +97,14 @@ export class LmdbStore implements Store {
   }
 
   async states(subjects: readonly string[]): Promise<Map<string, SubjectState>> {
-    return this.#read(() => statesOf(this.#readMany(subjects)));
+    return this.#read(() => {
+      const states = new Map<string, SubjectState>();
+      for (const subject of subjects) {
+        const stored = this.#stored(subject);
+        if (stored !== null) states.set(subject, stored.state);
+      }
+      return states;
+    });
   }
 
   async evidence(subject: string): Promise<Evidence[]> {
@@ -259,28 +272,24 @@ export class LmdbStore implements Store {
     await this.#tables.root.close();
   }
 
-  /** What is decided from the present states, and how it is written. */
-  #decided(
-    subjects: readonly string[],
-    decide: (states: ReadonlyMap<string, SubjectState>) => Outcome,
-    after: number | null,
-  ): readonly [Outcome, Writing] {
-    const before = this.#readMany(subjects);
-    const outcome = decide(statesOf(before));
-    const rows = [...(outcome.put ?? [])].map(([subject, state]) => {
-      const known = before.get(subject) ?? this.#readMany([subject]).get(subject);
-      return rowOf(subject, known, state && { state, rank: finite(outcome.ranks?.get(subject)) });
-    });
-    return [outcome, { ...textsOf(outcome), subjects: rows, after }];
+  /** What is decided from the present states, and the revision that they are of. */
+  #drafted(subjects: readonly string[], decide: Decide): { readonly after: number; readonly draft: Draft } {
+    const after = this.#tables.revision;
+    this.#cache.turnTo(after);
+    return { after, draft: draftOf(subjects, decide, (subject) => this.#cached(subject)) };
   }
 
-  #readMany(subjects: readonly string[]): Map<string, Stored> {
-    const found = new Map<string, Stored>();
-    for (const subject of subjects) {
-      const text = this.#tables.subjects.get(subject);
-      if (text !== undefined) found.set(subject, parse(text));
-    }
-    return found;
+  #cached(subject: string): Stored | null {
+    const known = this.#cache.get(subject);
+    if (known !== undefined) return known;
+    const stored = this.#stored(subject);
+    this.#cache.add(subject, stored);
+    return stored;
+  }
+
+  #stored(subject: string): Stored | null {
+    const text = this.#tables.subjects.get(subject);
+    return text === undefined ? null : parse<Stored>(text);
   }
 
   async *#inBatches(table: Database<string, string>): AsyncGenerator<[string, string][]> {
@@ -345,7 +354,29 @@ export class LmdbStore implements Store {
   }
 }
 
-function rowOf(subject: string, before: Stored | undefined, after: Stored | null): SubjectRow {
+type Decide = (states: ReadonlyMap<string, SubjectState>) => Outcome;
+
+function draftOf(subjects: readonly string[], decide: Decide, storedOf: (subject: string) => Stored | null): Draft {
+  const before = new Map<string, Stored>();
+  const states = new Map<string, SubjectState>();
+  for (const subject of subjects) {
+    const stored = storedOf(subject);
+    if (stored === null) continue;
+    before.set(subject, stored);
+    states.set(subject, stored.state);
+  }
+  const outcome = decide(states);
+  const changed = new Map<string, Stored | null>();
+  const rows: SubjectRow[] = [];
+  for (const [subject, state] of outcome.put ?? []) {
+    const stored = state && { state, rank: finite(outcome.ranks?.get(subject)) };
+    changed.set(subject, stored);
+    rows.push(rowOf(subject, before.get(subject) ?? storedOf(subject), stored));
+  }
+  return { outcome, writing: { ...textsOf(outcome), subjects: rows, after: null }, changed };
+}
+
+function rowOf(subject: string, before: Stored | null, after: Stored | null): SubjectRow {
   const [oldBan, newBan] = [before?.state.ban ?? null, after?.state.ban ?? null];
   return {
     subject,
@@ -381,10 +412,6 @@ function textsOf(outcome: Outcome): Omit<Writing, 'after' | 'subjects'> {
     ...(notes && { notes: [...notes].map(([name, value]) => [name, value === null ? null : JSON.stringify(value)]) }),
     ...(changes && { changes: changes.map((one) => JSON.stringify(one)) }),
   };
-}
-
-function statesOf(stored: ReadonlyMap<string, Stored>): Map<string, SubjectState> {
-  return new Map([...stored].map(([subject, { state }]) => [subject, state]));
 }
 
 function doneBy(answer: Answer): number {
