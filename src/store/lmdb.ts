@@ -35,11 +35,26 @@ const SWEEP_BATCH = 500;
 /** How often a commit is tried beside others who write; then it holds LMDB's lock while it is decided. */
 const MOST_CONFLICTS = 5;
 
+type Decide = (states: ReadonlyMap<string, SubjectState>) => Outcome;
+
 /** What a commit would write, and leave. */
 interface Draft {
   readonly outcome: Outcome;
   readonly writing: Writing;
   readonly changed: ReadonlyMap<string, Stored | null>;
+}
+
+/** A draft that is good as long as the store is of the revision `after`. */
+interface DatedDraft extends Draft {
+  readonly after: number;
+}
+
+interface UnderWay {
+  /** As it was decided last; null until it is decided, and when it must be anew. */
+  draft: DatedDraft | null;
+  /** The thread has it. */
+  isSent: boolean;
+  done: Promise<Outcome>;
 }
 
 export interface LmdbOptions {
@@ -53,6 +68,8 @@ export class LmdbStore implements Store {
   readonly #tables: Tables;
   readonly #thread: WriterThread | null;
   readonly #cache = new StateCache();
+  /** This process's last commit, until it is answered. */
+  #underWay: UnderWay | null = null;
   readonly #watchers = new Set<NodeJS.Timeout>();
   /** The last commit found the disk full. */
   #full = false;
@@ -75,18 +92,55 @@ export class LmdbStore implements Store {
     this.#thread = ownThread === true ? new WriterThread(folder) : null;
   }
 
-  async commit(
-    subjects: readonly string[],
-    decide: (states: ReadonlyMap<string, SubjectState>) => Outcome,
-  ): Promise<Outcome> {
-    for (let conflicts = 0; this.#thread !== null && conflicts < MOST_CONFLICTS; conflicts++) {
-      const { after, draft } = this.#read(() => this.#drafted(subjects, decide));
-      const answer = await this.#write({ ...draft.writing, after });
-      if (answer.type === 'stale') throw new StaleProgressError(answer.log);
-      if (answer.type !== 'done') continue;
-      this.#cache.wrote(after, draft.changed);
-      return draft.outcome;
+  async commit(subjects: readonly string[], decide: Decide): Promise<Outcome> {
+    return this.#thread === null ? this.#commitAtOnce(subjects, decide) : this.#commitBehind(null, subjects, decide);
+  }
+
+  async commitBehind(subjects: readonly string[], decide: Decide): Promise<Outcome> {
+    return this.#thread === null
+      ? this.#commitAtOnce(subjects, decide)
+      : this.#commitBehind(this.#underWay, subjects, decide);
+  }
+
+  #commitBehind(before: UnderWay | null, subjects: readonly string[], decide: Decide): Promise<Outcome> {
+    const own: UnderWay = { draft: null, isSent: false, done: Promise.reject(new Error('not begun')) };
+    own.done.catch(() => undefined);
+    own.done = this.#committed(own, before, subjects, decide);
+    this.#underWay = own;
+    const settle = () => {
+      if (this.#underWay === own) this.#underWay = null;
+    };
+    own.done.then(settle, settle);
+    return own.done;
+  }
+
+  /** Decided beside others who may write meanwhile, and then anew. */
+  async #committed(own: UnderWay, before: UnderWay | null, subjects: readonly string[], decide: Decide) {
+    if (before !== null) {
+      const base = before.isSent ? before.draft : null;
+      own.draft = base && this.#read(() => this.#draftedOn(base, subjects, decide));
+      await before.done;
+      // It was decided anew, and what builds on it must be too.
+      if (before.draft !== base) own.draft = null;
     }
+    for (let conflicts = 0; conflicts < MOST_CONFLICTS; conflicts++) {
+      own.draft ??= this.#read(() => this.#drafted(subjects, decide));
+      const { writing, after, changed, outcome } = own.draft;
+      own.isSent = true;
+      const answer = await this.#write({ ...writing, after });
+      if (answer.type === 'stale') throw new StaleProgressError(answer.log);
+      if (answer.type === 'done') {
+        this.#cache.wrote(after, changed);
+        return outcome;
+      }
+      own.draft = null;
+      own.isSent = false;
+    }
+    return this.#commitAtOnce(subjects, decide);
+  }
+
+  /** Holds LMDB's lock while it is decided. */
+  #commitAtOnce(subjects: readonly string[], decide: Decide): Outcome {
     const [outcome, answer] = this.#transact(() => {
       const { outcome, writing } = draftOf(subjects, decide, (subject) => this.#stored(subject));
       return [outcome, write(this.#tables, writing)] as const;
@@ -272,11 +326,25 @@ export class LmdbStore implements Store {
     await this.#tables.root.close();
   }
 
-  /** What is decided from the present states, and the revision that they are of. */
-  #drafted(subjects: readonly string[], decide: Decide): { readonly after: number; readonly draft: Draft } {
+  /** What is decided from the present states. */
+  #drafted(subjects: readonly string[], decide: Decide): DatedDraft {
     const after = this.#tables.revision;
     this.#cache.turnTo(after);
-    return { after, draft: draftOf(subjects, decide, (subject) => this.#cached(subject)) };
+    return { ...draftOf(subjects, decide, (subject) => this.#cached(subject)), after };
+  }
+
+  /** What is decided from the states that `base` leaves when it is written; null when others have written already. */
+  #draftedOn(base: DatedDraft, subjects: readonly string[], decide: Decide): DatedDraft | null {
+    const { revision } = this.#tables;
+    const after = base.after + 1;
+    if (revision !== base.after && revision !== after) return null;
+    // What `base` leaves alone is the same before and behind it.
+    this.#cache.turnTo(base.after);
+    const storedOf = (subject: string) => {
+      const left = base.changed.get(subject);
+      return left === undefined ? this.#cached(subject) : left;
+    };
+    return { ...draftOf(subjects, decide, storedOf), after };
   }
 
   #cached(subject: string): Stored | null {
@@ -353,8 +421,6 @@ export class LmdbStore implements Store {
     return isFault(error) ? unavailable(this.#folder, error) : error;
   }
 }
-
-type Decide = (states: ReadonlyMap<string, SubjectState>) => Outcome;
 
 function draftOf(subjects: readonly string[], decide: Decide, storedOf: (subject: string) => Stored | null): Draft {
   const before = new Map<string, Stored>();
