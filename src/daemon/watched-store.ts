@@ -28,9 +28,13 @@ export function watchedStore(store: Store, watcher: StoreWatcher): Store {
       throw error;
     }
   };
+  const { commitBehind } = store;
   return {
     url: store.url,
     commit: (subjects, decide) => watch(writing, store.commit(subjects, decide)),
+    ...(commitBehind && {
+      commitBehind: (subjects, decide) => watch(writing, commitBehind.call(store, subjects, decide)),
+    }),
     states: (subjects) => watch(reading, store.states(subjects)),
     evidence: (subject) => watch(reading, store.evidence(subject)),
     bans: (since) => watch(reading, store.bans(since)),

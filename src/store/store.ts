@@ -25,6 +25,16 @@ export interface Store {
    */
   commit(subjects: readonly string[], decide: (states: ReadonlyMap<string, SubjectState>) => Outcome): Promise<Outcome>;
 
+  /**
+   * The same while this process's last commit is under way: decided on what that one leaves, and applied only behind it.
+   * When that one is refused or fails, so is this one, with the same error, and nothing of it was applied. Absent where
+   * it would gain nothing.
+   */
+  commitBehind?(
+    subjects: readonly string[],
+    decide: (states: ReadonlyMap<string, SubjectState>) => Outcome,
+  ): Promise<Outcome>;
+
   /** States of those `subjects` that are known. */
   states(subjects: readonly string[]): Promise<Map<string, SubjectState>>;
   /** Evidence of one subject, newest first. */
