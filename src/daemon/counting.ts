@@ -93,8 +93,13 @@ interface Attempt {
   isAdopted: boolean;
   /** The one before it failed. */
   isDropped: boolean;
+  /** It may have been applied all the same, if its answer was lost: nothing may follow it then. */
+  hasFailed: boolean;
   /** How long it kept the event loop. */
   keptMs: number;
+  /** Resolves when the store has been asked for it, or never will be. */
+  readonly asked: Promise<void>;
+  readonly onAsked: () => void;
   answer: Promise<Outcome | StaleProgressError>;
 }
 
@@ -281,17 +286,32 @@ export class Counting {
   }
 
   #begin(batch: Batch, before: Attempt | null): Attempt {
+    let onAsked = () => {};
+    const asked = new Promise<void>((resolve) => {
+      onAsked = resolve;
+    });
     const attempt: Attempt = {
       batch,
       decided: {},
       isAdopted: false,
       isDropped: false,
+      hasFailed: false,
       keptMs: 0,
+      asked,
+      onAsked,
       answer: Promise.resolve({}),
     };
     attempt.answer = this.#commit(attempt, before).catch(staleOrThrow);
     // Waited for later, or by nobody when it was dropped.
-    attempt.answer.catch(() => undefined);
+    attempt.answer.then(
+      (outcome) => {
+        attempt.hasFailed = outcome instanceof StaleProgressError;
+      },
+      () => {
+        attempt.hasFailed = true;
+        onAsked();
+      },
+    );
     return attempt;
   }
 
@@ -302,7 +322,13 @@ export class Counting {
     // Judging comes in a turn of its own, not in that of the reading, or of what the last commit brought about.
     await nextTurn();
     await this.#history?.prepare(events, at);
-    if (attempt.isDropped) throw new UnavailableError('what it was to follow has failed');
+    if (before !== null) {
+      // The store takes them in the order in which it is asked, and knows of what is under way alone: a turn later it is
+      // known here whether that one has failed.
+      await before.asked;
+      await nextTurn();
+      if (attempt.isDropped || before.hasFailed) throw new UnavailableError('what it was to follow has failed');
+    }
     let judgedMs = 0;
     const decide = (states: ReadonlyMap<string, SubjectState>): Outcome => {
       const judgedFrom = performance.now();
@@ -318,6 +344,7 @@ export class Counting {
       before === null || this.#store.commitBehind === undefined
         ? this.#store.commit(subjects, decide)
         : this.#store.commitBehind(subjects, decide);
+    attempt.onAsked();
     const keptMs = performance.now() - begunAt;
     try {
       return await outcome;

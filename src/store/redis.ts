@@ -168,14 +168,14 @@ export class RedisStore implements Store {
     const ownName = randomUUID();
     for (let conflicts = 0; conflicts < MAX_CONFLICTS; conflicts++) {
       own.draft ??= draftOf(await this.#call(() => this.#known(subjects)), subjects, decide);
-      const { outcome, rows } = own.draft;
+      const { outcome, rows, attempt } = own.draft;
       const name = outcome.progress?.[0]?.commit ?? ownName;
       const [answer, detail = ''] = await this.#apply(name, own.draft);
       if (answer !== 'conflict') {
         const applied = this.#unanswered.get(name)?.get(detail);
         this.#unanswered.delete(name);
         if (answer === 'stale') throw new StaleProgressError(detail);
-        if (answer === 'again') return applied ?? { progress: outcome.progress ?? [] };
+        if (answer === 'again' && detail !== attempt) return applied ?? { progress: outcome.progress ?? [] };
         for (const { subject, state, raw } of rows) this.#recent.set(subject, state && { raw, state });
         return outcome;
       }
