@@ -12,9 +12,10 @@ import { BlockdError, reasonOf, UnavailableError } from '../domain/errors.js';
 import { eachInTurns } from '../domain/turns.js';
 import type { Change } from '../policy/outcome.js';
 import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
-import { StateCache, type Stored } from './lmdb-cache.js';
+import { StateCache } from './lmdb-cache.js';
 import { isFault, makeFolder, NO_SPACE, requireRoomFor, unavailable } from './lmdb-file.js';
 import { Tables } from './lmdb-tables.js';
+import { type Remembered, type Stored, textOf } from './lmdb-text.js';
 import { WriterThread } from './lmdb-thread.js';
 import { type Answer, type SubjectRow, type Writing, write } from './lmdb-writing.js';
 import { newerStore } from './schema.js';
@@ -41,7 +42,7 @@ type Decide = (states: ReadonlyMap<string, SubjectState>) => Outcome;
 interface Draft {
   readonly outcome: Outcome;
   readonly writing: Writing;
-  readonly changed: ReadonlyMap<string, Stored | null>;
+  readonly changed: ReadonlyMap<string, Remembered | null>;
 }
 
 /** A draft that is good as long as the store is of the revision `after`. */
@@ -261,7 +262,7 @@ export class LmdbStore implements Store {
     for await (const batch of this.#inBatches(this.#tables.subjects)) {
       const subjects = batch.flatMap(([subject, text]) => {
         const stored = parse<Stored>(text);
-        return idle(subject, stored.state) ? [{ ...rowOf(subject, stored, null), was: text }] : [];
+        return idle(subject, stored.state) ? [{ ...rowOf(subject, stored, null).row, was: text }] : [];
       });
       // Whoever was seen again meanwhile stays: the next pruning looks anew.
       if (subjects.length > 0) forgotten += doneBy(await this.#write({ after: null, subjects }));
@@ -298,7 +299,7 @@ export class LmdbStore implements Store {
     const answer = this.#transact(() => {
       const subjects = [...this.#tables.subjects.getRange()].map(({ key, value }) => {
         const { state, rank } = convert(parse<Stored>(value).state);
-        return rowOf(key, parse<Stored>(value), { state, rank: finite(rank) });
+        return rowOf(key, parse<Stored>(value), { state, rank: finite(rank) }).row;
       });
       return write(this.#tables, { after: null, subjects });
     });
@@ -347,7 +348,7 @@ export class LmdbStore implements Store {
     return { ...draftOf(subjects, decide, storedOf), after };
   }
 
-  #cached(subject: string): Stored | null {
+  #cached(subject: string): Remembered | null {
     const known = this.#cache.get(subject);
     if (known !== undefined) return known;
     const stored = this.#stored(subject);
@@ -422,8 +423,8 @@ export class LmdbStore implements Store {
   }
 }
 
-function draftOf(subjects: readonly string[], decide: Decide, storedOf: (subject: string) => Stored | null): Draft {
-  const before = new Map<string, Stored>();
+function draftOf(subjects: readonly string[], decide: Decide, storedOf: (subject: string) => Remembered | null): Draft {
+  const before = new Map<string, Remembered>();
   const states = new Map<string, SubjectState>();
   for (const subject of subjects) {
     const stored = storedOf(subject);
@@ -432,27 +433,34 @@ function draftOf(subjects: readonly string[], decide: Decide, storedOf: (subject
     states.set(subject, stored.state);
   }
   const outcome = decide(states);
-  const changed = new Map<string, Stored | null>();
+  const changed = new Map<string, Remembered | null>();
   const rows: SubjectRow[] = [];
   for (const [subject, state] of outcome.put ?? []) {
-    const stored = state && { state, rank: finite(outcome.ranks?.get(subject)) };
+    const after = state && { state, rank: finite(outcome.ranks?.get(subject)) };
+    const { row, stored } = rowOf(subject, before.get(subject) ?? storedOf(subject), after);
     changed.set(subject, stored);
-    rows.push(rowOf(subject, before.get(subject) ?? storedOf(subject), stored));
+    rows.push(row);
   }
   return { outcome, writing: { ...textsOf(outcome), subjects: rows, after: null }, changed };
 }
 
-function rowOf(subject: string, before: Stored | null, after: Stored | null): SubjectRow {
+function rowOf(
+  subject: string,
+  before: Remembered | null,
+  after: Stored | null,
+): { readonly row: SubjectRow; readonly stored: Remembered | null } {
   const [oldBan, newBan] = [before?.state.ban ?? null, after?.state.ban ?? null];
-  return {
+  const { text, stored } = after === null ? { text: null, stored: null } : textOf(after, before);
+  const row = {
     subject,
-    text: after && JSON.stringify(after),
+    text,
     oldEnd: oldBan?.until ?? null,
     newEnd: newBan?.until ?? null,
     ban: newBan === null || newBan === oldBan ? null : JSON.stringify(newBan),
     oldRank: before?.rank ?? null,
     newRank: after?.rank ?? null,
   };
+  return { row, stored };
 }
 
 function textsOf(outcome: Outcome): Omit<Writing, 'after' | 'subjects'> {
