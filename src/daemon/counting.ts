@@ -85,23 +85,24 @@ interface Batch {
   readonly at: number;
 }
 
+/** In an object of its own, since a promise can't resolve with a promise. */
+interface AskedFor {
+  readonly commit: Promise<Outcome>;
+}
+
 /** A batch that is being committed. */
 interface Attempt {
   readonly batch: Batch;
   /** What was decided last: what comes behind it builds on that, until it is part of all else that is known. */
   decided: Outcome;
   isAdopted: boolean;
-  /** The one before it failed. */
-  isDropped: boolean;
-  /** It may have been applied all the same, if its answer was lost: nothing may follow it then. */
-  hasFailed: boolean;
   /** How long it kept the event loop. */
   keptMs: number;
-  /** Resolves when the store has been asked for it, or never will be. */
-  readonly asked: Promise<void>;
-  readonly onAsked: () => void;
+  asked: Promise<AskedFor>;
   answer: Promise<Outcome | StaleProgressError>;
 }
+
+const NOTHING = new Promise<never>(() => undefined);
 
 export class Counting {
   readonly #store: Store;
@@ -286,71 +287,41 @@ export class Counting {
   }
 
   #begin(batch: Batch, before: Attempt | null): Attempt {
-    let onAsked = () => {};
-    const asked = new Promise<void>((resolve) => {
-      onAsked = resolve;
-    });
-    const attempt: Attempt = {
-      batch,
-      decided: {},
-      isAdopted: false,
-      isDropped: false,
-      hasFailed: false,
-      keptMs: 0,
-      asked,
-      onAsked,
-      answer: Promise.resolve({}),
-    };
-    attempt.answer = this.#commit(attempt, before).catch(staleOrThrow);
-    // Waited for later, or by nobody when it was dropped.
-    attempt.answer.then(
-      (outcome) => {
-        attempt.hasFailed = outcome instanceof StaleProgressError;
-      },
-      () => {
-        attempt.hasFailed = true;
-        onAsked();
-      },
-    );
+    const attempt: Attempt = { batch, decided: {}, isAdopted: false, keptMs: 0, asked: NOTHING, answer: NOTHING };
+    attempt.asked = this.#ask(attempt, before);
+    attempt.answer = attempt.asked.then(({ commit }) => commit).catch(staleOrThrow);
+    // Waited for later, or by nobody when what it was to follow has failed.
+    attempt.answer.catch(() => undefined);
     return attempt;
   }
 
-  async #commit(attempt: Attempt, before: Attempt | null): Promise<Outcome> {
+  async #ask(attempt: Attempt, before: Attempt | null): Promise<AskedFor> {
     const { events, progress, at } = attempt.batch;
     const policy = this.#policy;
     const subjects = policy.subjectsOf(events);
+    const kept = (ms: number) => {
+      attempt.keptMs = Math.max(attempt.keptMs, ms);
+    };
     // Judging comes in a turn of its own, not in that of the reading, or of what the last commit brought about.
     await nextTurn();
     await this.#history?.prepare(events, at);
-    if (before !== null) {
-      // The store takes them in the order in which it is asked, and knows of what is under way alone: a turn later it is
-      // known here whether that one has failed.
-      await before.asked;
-      await nextTurn();
-      if (attempt.isDropped || before.hasFailed) throw new UnavailableError('what it was to follow has failed');
-    }
-    let judgedMs = 0;
+    const behind = before === null ? null : (await before.asked).commit;
     const decide = (states: ReadonlyMap<string, SubjectState>): Outcome => {
       const judgedFrom = performance.now();
       const verdict = policy.judge(events, states, at);
-      const behind = before === null || before.isAdopted ? {} : before.decided;
-      const notes = this.#history?.notes({ events, before: states, verdict, policy, enforced: this.#enforced }, behind);
-      judgedMs = performance.now() - judgedFrom;
+      const leaves = before === null || before.isAdopted ? {} : before.decided;
+      const notes = this.#history?.notes({ events, before: states, verdict, policy, enforced: this.#enforced }, leaves);
+      kept(PER_JUDGING * (performance.now() - judgedFrom));
       attempt.decided = { ...verdict, progress, ...(notes !== undefined && { notes }) };
       return attempt.decided;
     };
     const begunAt = performance.now();
-    const outcome =
-      before === null || this.#store.commitBehind === undefined
+    const commit =
+      behind === null || this.#store.commitBehind === undefined
         ? this.#store.commit(subjects, decide)
-        : this.#store.commitBehind(subjects, decide);
-    attempt.onAsked();
-    const keptMs = performance.now() - begunAt;
-    try {
-      return await outcome;
-    } finally {
-      attempt.keptMs = Math.max(keptMs, PER_JUDGING * judgedMs);
-    }
+        : this.#store.commitBehind(behind, subjects, decide);
+    kept(performance.now() - begunAt);
+    return { commit };
   }
 
   /** What failed is tried again as it was; what was to follow it was not sent, and makes another batch later. */
@@ -359,7 +330,6 @@ export class Counting {
     this.#attempt = null;
     this.#ahead = null;
     if (ahead === null) return;
-    ahead.isDropped = true;
     this.#events = [...ahead.batch.events, ...this.#events];
     for (const { log, position } of ahead.batch.progress) this.#log(log).pending ??= position;
   }

@@ -58,6 +58,8 @@ interface UnderWay {
   done: Promise<Outcome>;
 }
 
+const NOTHING_DONE: Promise<Outcome> = Promise.resolve({});
+
 export interface LmdbOptions {
   /** Commits wait for the disk in a thread of their own. For who has an event loop to keep turning. */
   readonly ownThread?: boolean | undefined;
@@ -69,8 +71,8 @@ export class LmdbStore implements Store {
   readonly #tables: Tables;
   readonly #thread: WriterThread | null;
   readonly #cache = new StateCache();
-  /** This process's last commit, until it is answered. */
-  #underWay: UnderWay | null = null;
+  /** This process's commits, by what they were answered with or will be. */
+  readonly #begun = new WeakMap<Promise<Outcome>, UnderWay>();
   readonly #watchers = new Set<NodeJS.Timeout>();
   /** The last commit found the disk full. */
   #full = false;
@@ -93,25 +95,18 @@ export class LmdbStore implements Store {
     this.#thread = ownThread === true ? new WriterThread(folder) : null;
   }
 
-  async commit(subjects: readonly string[], decide: Decide): Promise<Outcome> {
-    return this.#thread === null ? this.#commitAtOnce(subjects, decide) : this.#commitBehind(null, subjects, decide);
+  commit(subjects: readonly string[], decide: Decide): Promise<Outcome> {
+    return this.#begin(null, subjects, decide);
   }
 
-  async commitBehind(subjects: readonly string[], decide: Decide): Promise<Outcome> {
-    return this.#thread === null
-      ? this.#commitAtOnce(subjects, decide)
-      : this.#commitBehind(this.#underWay, subjects, decide);
+  commitBehind(before: Promise<Outcome>, subjects: readonly string[], decide: Decide): Promise<Outcome> {
+    return this.#begin(this.#begun.get(before) ?? null, subjects, decide);
   }
 
-  #commitBehind(before: UnderWay | null, subjects: readonly string[], decide: Decide): Promise<Outcome> {
-    const own: UnderWay = { draft: null, isSent: false, done: Promise.reject(new Error('not begun')) };
-    own.done.catch(() => undefined);
+  #begin(before: UnderWay | null, subjects: readonly string[], decide: Decide): Promise<Outcome> {
+    const own: UnderWay = { draft: null, isSent: false, done: NOTHING_DONE };
     own.done = this.#committed(own, before, subjects, decide);
-    this.#underWay = own;
-    const settle = () => {
-      if (this.#underWay === own) this.#underWay = null;
-    };
-    own.done.then(settle, settle);
+    this.#begun.set(own.done, own);
     return own.done;
   }
 
@@ -124,7 +119,7 @@ export class LmdbStore implements Store {
       // It was decided anew, and what builds on it must be too.
       if (before.draft !== base) own.draft = null;
     }
-    for (let conflicts = 0; conflicts < MOST_CONFLICTS; conflicts++) {
+    for (let conflicts = 0; this.#thread !== null && conflicts < MOST_CONFLICTS; conflicts++) {
       own.draft ??= this.#read(() => this.#drafted(subjects, decide));
       const { writing, after, changed, outcome } = own.draft;
       own.isSent = true;

@@ -66,6 +66,8 @@ interface UnderWay {
   done: Promise<Outcome>;
 }
 
+const NOTHING_DONE: Promise<Outcome> = Promise.resolve({});
+
 /** Before all changes. */
 const START = '0-0';
 
@@ -81,8 +83,8 @@ export class RedisStore implements Store {
   #probed = false;
   #closed = false;
   readonly #recent = new Recent<Read>();
-  /** This process's last commit, until it is answered. */
-  #underWay: UnderWay | null = null;
+  /** This process's commits, by what they were answered with or will be. */
+  readonly #begun = new WeakMap<Promise<Outcome>, UnderWay>();
   readonly #watchers = new Set<() => Promise<void>>();
   /** Their connections. */
   readonly #watching = new Set<Redis | Cluster>();
@@ -141,18 +143,14 @@ export class RedisStore implements Store {
     return this.#begin(null, subjects, decide);
   }
 
-  commitBehind(subjects: readonly string[], decide: Decide): Promise<Outcome> {
-    return this.#begin(this.#underWay, subjects, decide);
+  commitBehind(before: Promise<Outcome>, subjects: readonly string[], decide: Decide): Promise<Outcome> {
+    return this.#begin(this.#begun.get(before) ?? null, subjects, decide);
   }
 
   #begin(before: UnderWay | null, subjects: readonly string[], decide: Decide): Promise<Outcome> {
-    const own: UnderWay = { draft: null, done: Promise.resolve({}) };
+    const own: UnderWay = { draft: null, done: NOTHING_DONE };
     own.done = this.#committed(own, before, subjects, decide);
-    this.#underWay = own;
-    const settle = () => {
-      if (this.#underWay === own) this.#underWay = null;
-    };
-    own.done.then(settle, settle);
+    this.#begun.set(own.done, own);
     return own.done;
   }
 

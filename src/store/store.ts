@@ -26,11 +26,12 @@ export interface Store {
   commit(subjects: readonly string[], decide: (states: ReadonlyMap<string, SubjectState>) => Outcome): Promise<Outcome>;
 
   /**
-   * The same while this process's last commit is under way: decided on what that one leaves, and applied only behind it.
-   * When that one is refused or fails, so is this one, with the same error, and nothing of it was applied. Absent where
-   * it would gain nothing.
+   * The same behind another commit of this process, `before`, as `commit` or this returned it: decided on what that one
+   * leaves, while it is under way, and applied only when it was. When that one is refused or fails, so is this one, with
+   * the same error, and nothing of it was applied. Absent where it would gain nothing.
    */
   commitBehind?(
+    before: Promise<Outcome>,
     subjects: readonly string[],
     decide: (states: ReadonlyMap<string, SubjectState>) => Outcome,
   ): Promise<Outcome>;

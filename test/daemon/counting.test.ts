@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Counting } from '../../src/daemon/counting.js';
 import { History } from '../../src/daemon/history.js';
@@ -10,7 +10,7 @@ import { createLogger } from '../../src/daemon/log.js';
 import { UnavailableError } from '../../src/domain/errors.js';
 import { readHours } from '../../src/report/history.js';
 import { openStore } from '../../src/store/open.js';
-import { StaleProgressError, type Store } from '../../src/store/store.js';
+import { type Outcome, StaleProgressError, type Store } from '../../src/store/store.js';
 import { FILTER, policyOf } from '../report/support.js';
 import { progressOf } from '../store/samples.js';
 
@@ -57,12 +57,19 @@ function asHere(to: Store): Store {
   const told = (error: Error): never => {
     throw error.name === 'StaleProgressError' ? new StaleProgressError(error.message) : error;
   };
+  const begun = new WeakMap<Promise<Outcome>, Promise<Outcome>>();
+  const asOurs = (commit: Promise<Outcome>) => {
+    const ours = commit.catch(told);
+    begun.set(ours, commit);
+    return ours;
+  };
   const { commitBehind } = to;
   return Object.assign(Object.create(to) as Store, {
-    commit: (...args: Parameters<Store['commit']>) => to.commit(...args).catch(told),
+    commit: (...args: Parameters<Store['commit']>) => asOurs(to.commit(...args)),
     progress: (host: string) => to.progress(host),
     ...(commitBehind && {
-      commitBehind: (...args: Parameters<Store['commit']>) => commitBehind.call(to, ...args).catch(told),
+      commitBehind: (before: Promise<Outcome>, ...args: Parameters<Store['commit']>) =>
+        asOurs(commitBehind.call(to, begun.get(before) ?? before, ...args)),
     }),
   });
 }
@@ -164,6 +171,31 @@ describe('what is judged ahead', () => {
     expect(counting.ahead()).toBe(false);
     expect(await first).toBe(true);
     expect(await told()).toMatchObject({ offenses: 100, position: { cursor: '100' } });
+    expect(await counting.flush(signal)).toBe(true);
+    expect(await told()).toEqual(all());
+  });
+
+  it('is asked for behind that one, however long that one takes to get ready', async () => {
+    let isFirst = true;
+    const slow = Object.assign(Object.create(store) as Store, {
+      commit: (...args: Parameters<Store['commit']>) => store.commit(...args),
+      commitBehind: (...args: Parameters<NonNullable<Store['commitBehind']>>) => store.commitBehind?.(...args),
+      note: (name: string) => store.note(name),
+      // As a node of a cluster that sends us on to another.
+      bans: async (since: number) => {
+        if (isFirst) {
+          isFirst = false;
+          await sleep(300);
+        }
+        return store.bans(since);
+      },
+    });
+    const counting = countingIn(slow);
+    counting.take(chunk(100));
+    const first = counting.flush(signal);
+    counting.take(chunk(100));
+    expect(counting.ahead()).toBe(true);
+    expect(await first).toBe(true);
     expect(await counting.flush(signal)).toBe(true);
     expect(await told()).toEqual(all());
   });

@@ -46,8 +46,8 @@ describe('a commit behind another', () => {
   it('is decided before that one is written, on what it leaves', async () => {
     const seen: number[] = [];
     const first = store.commit([SUBJECT], oneMore(seen));
-    const second = store.commitBehind([SUBJECT], oneMore(seen));
-    const third = store.commitBehind([SUBJECT], oneMore(seen));
+    const second = store.commitBehind(first, [SUBJECT], oneMore(seen));
+    const third = store.commitBehind(second, [SUBJECT], oneMore(seen));
     expect(seen).toEqual([0, 1]);
     await Promise.all([first, second, third]);
     expect(seen).toEqual([0, 1, 2]);
@@ -56,7 +56,7 @@ describe('a commit behind another', () => {
 
   it('moves a position on from where that one has moved it', async () => {
     const first = store.commit([], () => ({ progress: [progressOf('a', null)] }));
-    const second = store.commitBehind([], () => ({ progress: [progressOf('b', 'a')] }));
+    const second = store.commitBehind(first, [], () => ({ progress: [progressOf('b', 'a')] }));
     await Promise.all([first, second]);
     expect((await other.progress('mx1')).get('/var/log/mail.log')?.commit).toBe('b');
   });
@@ -71,7 +71,7 @@ describe('a commit behind another', () => {
       return outcome;
     });
     const behind: number[] = [];
-    await Promise.all([first, store.commitBehind([SUBJECT], oneMore(behind))]);
+    await Promise.all([first, store.commitBehind(first, [SUBJECT], oneMore(behind))]);
     expect(seen).toEqual([0, 10]);
     expect(behind.at(-1)).toBe(11);
     expect(await offenses()).toBe(12);
@@ -80,7 +80,7 @@ describe('a commit behind another', () => {
   it('is decided anew when another process wrote between the two', async () => {
     const behind: number[] = [];
     const first = store.commit([SUBJECT], oneMore([]));
-    const second = store.commitBehind([SUBJECT], oneMore(behind));
+    const second = store.commitBehind(first, [SUBJECT], oneMore(behind));
     // Runs before what waits for the first.
     void first.then(() => set(20));
     await Promise.all([first, second]);
@@ -95,7 +95,7 @@ describe('a commit behind another', () => {
     const behind: number[] = [];
     const first = store.commit([SUBJECT], oneMore([], { progress: [progressOf('b', 'a')] }));
     // It would be in order by itself.
-    const second = store.commitBehind([SUBJECT], oneMore(behind));
+    const second = store.commitBehind(first, [SUBJECT], oneMore(behind));
     await expect(first).rejects.toMatchObject({ name: 'StaleProgressError' });
     await expect(second).rejects.toMatchObject({ name: 'StaleProgressError' });
     expect(behind).toEqual([2]);
@@ -112,25 +112,26 @@ describe('a commit behind another', () => {
       set(10);
       return {};
     });
-    const second = store.commitBehind([SUBJECT], oneMore([]));
+    const second = store.commitBehind(first, [SUBJECT], oneMore([]));
     await expect(first).rejects.toThrow('no');
     await expect(second).rejects.toThrow('no');
     expect(await offenses()).toBe(10);
   });
 
-  it('is like any other when none is under way', async () => {
+  it('is like any other when that one is done', async () => {
     const seen: number[] = [];
-    await store.commitBehind([SUBJECT], oneMore(seen));
-    await store.commitBehind([SUBJECT], oneMore(seen));
+    const first = store.commit([SUBJECT], oneMore(seen));
+    await first;
+    await store.commitBehind(first, [SUBJECT], oneMore(seen));
     expect(seen).toEqual([0, 1]);
     expect(await offenses()).toBe(2);
   });
 
   it('counts every one of a thousand, while another process writes all the time', async () => {
-    let last: Promise<unknown> = Promise.resolve();
+    let last = store.commit([], () => ({}));
     const all: Promise<unknown>[] = [];
     for (let i = 0; i < 1_000; i++) {
-      const one = store.commitBehind([SUBJECT], oneMore([]));
+      const one = store.commitBehind(last, [SUBJECT], oneMore([]));
       all.push(one);
       if (i % 2 === 1) await last;
       last = one;

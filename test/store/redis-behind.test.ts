@@ -48,8 +48,9 @@ describe('a commit behind another', () => {
       seen.push(`${name} on ${states.get(SUBJECT)?.offenses}`);
       return { put: new Map([[SUBJECT, stateOf((states.get(SUBJECT)?.offenses ?? 0) + 1)]]) };
     };
-    const first = store.commit([SUBJECT], noted('first')).then(() => seen.push('first is answered'));
-    const second = store.commitBehind([SUBJECT], noted('second'));
+    const first = store.commit([SUBJECT], noted('first'));
+    void first.then(() => seen.push('first is answered'));
+    const second = store.commitBehind(first, [SUBJECT], noted('second'));
     await Promise.all([first, second]);
     expect(seen).toEqual(['first on 1', 'second on 2', 'first is answered']);
     expect(await offenses()).toBe(3);
@@ -59,14 +60,14 @@ describe('a commit behind another', () => {
     await store.commit([SUBJECT], oneMore([]));
     const seen: number[] = [];
     const first = store.commit([SUBJECT], () => ({ put: new Map([[SUBJECT, null]]) }));
-    await Promise.all([first, store.commitBehind([SUBJECT], oneMore(seen))]);
+    await Promise.all([first, store.commitBehind(first, [SUBJECT], oneMore(seen))]);
     expect(seen).toEqual([0]);
     expect(await offenses()).toBe(1);
   });
 
   it('moves a position on from where that one has moved it', async () => {
     const first = store.commit([], () => ({ progress: [progressOf('a', null)] }));
-    const second = store.commitBehind([], () => ({ progress: [progressOf('b', 'a')] }));
+    const second = store.commitBehind(first, [], () => ({ progress: [progressOf('b', 'a')] }));
     await Promise.all([first, second]);
     expect((await other.progress('mx1')).get('/var/log/mail.log')?.commit).toBe('b');
   });
@@ -76,7 +77,7 @@ describe('a commit behind another', () => {
     await other.commit([SUBJECT], () => ({ put: new Map([[SUBJECT, stateOf(10)]]) }));
     const [seen, behind]: [number[], number[]] = [[], []];
     const first = store.commit([SUBJECT], oneMore(seen));
-    await Promise.all([first, store.commitBehind([SUBJECT], oneMore(behind))]);
+    await Promise.all([first, store.commitBehind(first, [SUBJECT], oneMore(behind))]);
     expect(seen).toEqual([1, 10]);
     expect(behind.at(-1)).toBe(11);
     expect(await offenses()).toBe(12);
@@ -87,7 +88,7 @@ describe('a commit behind another', () => {
     const behind: number[] = [];
     const first = store.commit([SUBJECT], oneMore([], { progress: [progressOf('b', 'a')] }));
     // It would be in order by itself.
-    const second = store.commitBehind([SUBJECT], oneMore(behind));
+    const second = store.commitBehind(first, [SUBJECT], oneMore(behind));
     await expect(first).rejects.toThrow(StaleProgressError);
     await expect(second).rejects.toThrow(StaleProgressError);
     expect(behind).toEqual([2]);
@@ -98,10 +99,10 @@ describe('a commit behind another', () => {
   });
 
   it('counts every one of a thousand, while another host writes all the time', async () => {
-    let last: Promise<unknown> = Promise.resolve();
+    let last = store.commit([], () => ({}));
     const all: Promise<unknown>[] = [];
     for (let i = 0; i < 1_000; i++) {
-      const one = store.commitBehind([SUBJECT], oneMore([]));
+      const one = store.commitBehind(last, [SUBJECT], oneMore([]));
       all.push(one);
       if (i % 2 === 1) await last;
       last = one;
@@ -123,7 +124,7 @@ describe('a commit behind another', () => {
       while (proxy.cuts < 60) {
         const [one, two] = [`c${++counted}`, `c${++counted}`];
         const begun = cut.commit([SUBJECT], oneMore([], { progress: [progressOf(one, after)] }));
-        const behind = cut.commitBehind([SUBJECT], oneMore([], { progress: [progressOf(two, one)] }));
+        const behind = cut.commitBehind(begun, [SUBJECT], oneMore([], { progress: [progressOf(two, one)] }));
         // As a daemon does: what failed is sent again as it was, and what was to follow it after that.
         await applied(cut, one, after, begun, [behind]);
         await applied(cut, two, one, behind);
