@@ -11,6 +11,7 @@ import { LineClock } from '../filter/clock.js';
 import type { Filter } from '../filter/filter.js';
 import type { Policy } from '../policy/policy.js';
 import { Sessions, type SessionsCarry } from '../policy/session.js';
+import type { SubjectState } from '../policy/state.js';
 import type { Chunk } from '../source/source.js';
 import { type Outcome, type Progress, StaleProgressError, type Store } from '../store/store.js';
 import type { History } from './history.js';
@@ -64,7 +65,7 @@ interface LogState {
   progress: Progress | null;
   /** Where this process began with it; null when that can't be told. */
   begunAt: Place | null;
-  pending: Chunk | null;
+  pending: Position | null;
   lastLineAt: number | null;
 }
 
@@ -84,6 +85,25 @@ interface Batch {
   readonly at: number;
 }
 
+/** In an object of its own, since a promise can't resolve with a promise. */
+interface AskedFor {
+  readonly commit: Promise<Outcome>;
+}
+
+/** A batch that is being committed. */
+interface Attempt {
+  readonly batch: Batch;
+  /** What was decided last: what comes behind it builds on that, until it is part of all else that is known. */
+  decided: Outcome;
+  isAdopted: boolean;
+  /** How long it kept the event loop. */
+  keptMs: number;
+  asked: Promise<AskedFor>;
+  answer: Promise<Outcome | StaleProgressError>;
+}
+
+const NOTHING = new Promise<never>(() => undefined);
+
 export class Counting {
   readonly #store: Store;
   readonly #host: string;
@@ -102,6 +122,10 @@ export class Counting {
   #events: LogEvent[] = [];
   #pendingEvents = FIRST_PENDING_EVENTS;
   #batch: Batch | null = null;
+  /** To commit `#batch`. */
+  #attempt: Attempt | null = null;
+  /** To commit what comes behind it. */
+  #ahead: Attempt | null = null;
   #lines = 0;
   #committedAt = 0;
   #storeAway = false;
@@ -177,7 +201,7 @@ export class Counting {
       const event = log.sessions.weigh(match);
       if (event !== null) this.#events.push(event);
     });
-    log.pending = chunk;
+    log.pending = chunk.position;
     if (chunk.lagBytes > 0) {
       this.#behindAt = Date.now();
       if (this.#events.length < this.#pendingEvents) return 'later';
@@ -186,65 +210,137 @@ export class Counting {
     return this.#events.length > 0 || Date.now() - this.#committedAt >= LAZY_PROGRESS_MS ? 'now' : 'later';
   }
 
+  /** Something was judged ahead, and its answer is waited for by nobody yet. */
+  get isAhead(): boolean {
+    return this.#attempt !== null;
+  }
+
+  /**
+   * Judges what is pending on what the commit under way leaves, and has it written right behind that one. False when no
+   * commit is under way, when one waits behind it already, and where the store can't.
+   */
+  ahead(): boolean {
+    if (this.#attempt === null || this.#ahead !== null || this.#store.commitBehind === undefined) return false;
+    const batch = this.#nextBatch();
+    if (batch !== null) this.#ahead = this.#begin(batch, this.#attempt);
+    return true;
+  }
+
   /**
    * Commits what is pending. Waits for the store as long as it takes, or until `signal`; false when it gave up, or is
    * outdated.
    * @throws StaleProgressError when another daemon counts the same log.
    */
   async flush(signal: AbortSignal): Promise<boolean> {
-    if (this.#outdated) return false;
-    // A batch whose answer never came may have been applied: it is sent again as it was, until it is known.
-    let isLast = this.#batch === null;
-    this.#batch ??= this.#nextBatch();
-    while (this.#batch !== null) {
-      const { events, progress, at } = this.#batch;
-      const policy = this.#policy;
-      const subjects = policy.subjectsOf(events);
-      let keptMs = 0;
-      // Judging comes in a turn of its own, not in that of the reading, or of what the last commit brought about.
-      await nextTurn();
-      const outcome = await this.#untilStored(async () => {
-        await this.#history?.prepare(events, at);
-        const begunAt = performance.now();
-        const commit = this.#store
-          .commit(subjects, (states) => {
-            const judgedFrom = performance.now();
-            const verdict = policy.judge(events, states, at);
-            const notes = this.#history?.notes({ events, before: states, verdict, policy, enforced: this.#enforced });
-            keptMs = PER_JUDGING * (performance.now() - judgedFrom);
-            return { ...verdict, progress, ...(notes !== undefined && { notes }) };
-          })
-          .catch((error: unknown) => staleOrThrow(error));
-        keptMs = Math.max(keptMs, performance.now() - begunAt);
-        return commit;
-      }, signal);
-      if (outcome === null) return false;
-      if (outcome instanceof StaleProgressError) {
-        const stored = await this.#untilStored(() => this.#store.progress(this.#host), signal);
-        if (stored === null) return false;
-        if (this.#standing(stored) === 'same') throw outcome;
-        // What the store holds of the history is of an earlier state too.
-        this.#history?.adopt(undefined, undefined);
-        if (!(await this.#goOnFrom(stored, signal))) return false;
-        continue;
-      }
-      this.#fitBatches(events.length, keptMs);
-      this.#history?.adopt(outcome.notes, outcome.changes);
-      for (const one of progress) this.#log(one.log).progress = one;
-      this.#committedAt = at;
-      this.#onCommitted(outcome, events);
-      // What came meanwhile makes a batch of its own when it is worth one.
-      this.#batch = isLast ? null : this.#nextBatch();
-      isLast = true;
+    // What is under way, what was judged ahead, and what was taken in since. What comes meanwhile makes a batch of its
+    // own when it is worth one.
+    const batches = [this.#batch, this.#ahead].filter((one) => one !== null).length + 1;
+    for (let i = 0; i < batches; i++) {
+      if (this.#outdated) return false;
+      this.#batch ??= this.#nextBatch();
+      if (!(await this.finish(signal))) return false;
     }
     return true;
+  }
+
+  /** The same for the batch alone that is under way, so that others get their turn. */
+  async finish(signal: AbortSignal): Promise<boolean> {
+    while (this.#batch !== null) {
+      const batch = this.#batch;
+      // A batch whose answer never came may have been applied: it is sent again as it was, until it is known.
+      const outcome = await this.#untilStored(() => this.#answered(batch), signal);
+      if (outcome === null) return false;
+      if (!(outcome instanceof StaleProgressError)) return true;
+      const stored = await this.#untilStored(() => this.#store.progress(this.#host), signal);
+      if (stored === null) return false;
+      if (this.#standing(stored) === 'same') throw outcome;
+      // What the store holds of the history is of an earlier state too.
+      this.#history?.adopt(undefined, undefined);
+      if (!(await this.#goOnFrom(stored, signal))) return false;
+    }
+    return true;
+  }
+
+  /** One try to commit `batch`, and all that follows from it. */
+  async #answered(batch: Batch): Promise<Outcome | StaleProgressError> {
+    this.#attempt ??= this.#begin(batch, null);
+    const attempt = this.#attempt;
+    const outcome = await attempt.answer.catch((error: unknown) => {
+      this.#takeBack();
+      throw error;
+    });
+    if (outcome instanceof StaleProgressError) {
+      this.#takeBack();
+      return outcome;
+    }
+    const { events, progress, at } = batch;
+    this.#fitBatches(events.length, attempt.keptMs);
+    this.#history?.adopt(outcome.notes, outcome.changes);
+    attempt.isAdopted = true;
+    for (const one of progress) this.#log(one.log).progress = one;
+    this.#committedAt = at;
+    this.#attempt = this.#ahead;
+    this.#ahead = null;
+    this.#batch = this.#attempt?.batch ?? null;
+    this.#onCommitted(outcome, events);
+    return outcome;
+  }
+
+  #begin(batch: Batch, before: Attempt | null): Attempt {
+    const attempt: Attempt = { batch, decided: {}, isAdopted: false, keptMs: 0, asked: NOTHING, answer: NOTHING };
+    attempt.asked = this.#ask(attempt, before);
+    attempt.answer = attempt.asked.then(({ commit }) => commit).catch(staleOrThrow);
+    // Waited for later, or by nobody when what it was to follow has failed.
+    attempt.answer.catch(() => undefined);
+    return attempt;
+  }
+
+  async #ask(attempt: Attempt, before: Attempt | null): Promise<AskedFor> {
+    const { events, progress, at } = attempt.batch;
+    const policy = this.#policy;
+    const subjects = policy.subjectsOf(events);
+    const kept = (ms: number) => {
+      attempt.keptMs = Math.max(attempt.keptMs, ms);
+    };
+    // Judging comes in a turn of its own, not in that of the reading, or of what the last commit brought about.
+    await nextTurn();
+    await this.#history?.prepare(events, at);
+    const behind = before === null ? null : (await before.asked).commit;
+    const decide = (states: ReadonlyMap<string, SubjectState>): Outcome => {
+      const judgedFrom = performance.now();
+      const verdict = policy.judge(events, states, at);
+      const leaves = before === null || before.isAdopted ? {} : before.decided;
+      const notes = this.#history?.notes({ events, before: states, verdict, policy, enforced: this.#enforced }, leaves);
+      kept(PER_JUDGING * (performance.now() - judgedFrom));
+      attempt.decided = { ...verdict, progress, ...(notes !== undefined && { notes }) };
+      return attempt.decided;
+    };
+    const begunAt = performance.now();
+    const commit =
+      behind === null || this.#store.commitBehind === undefined
+        ? this.#store.commit(subjects, decide)
+        : this.#store.commitBehind(behind, subjects, decide);
+    kept(performance.now() - begunAt);
+    return { commit };
+  }
+
+  /** What failed is tried again as it was; what was to follow it was not sent, and makes another batch later. */
+  #takeBack(): void {
+    const ahead = this.#ahead;
+    this.#attempt = null;
+    this.#ahead = null;
+    if (ahead === null) return;
+    this.#events = [...ahead.batch.events, ...this.#events];
+    for (const { log, position } of ahead.batch.progress) this.#log(log).pending ??= position;
   }
 
   /** Looks whether the store still holds what was committed to it, and goes on from what it has. */
   async reconcile(signal: AbortSignal): Promise<void> {
     const stored = await this.#store.progress(this.#host);
     if (this.#standing(stored) === 'same') return;
-    if (await this.#goOnFrom(stored, signal)) await this.flush(signal);
+    // What is under way finds it out by itself.
+    if (this.#attempt !== null) await this.flush(signal);
+    else if (await this.#goOnFrom(stored, signal)) await this.flush(signal);
   }
 
   /** What became of this process's commits: `same` also when somebody else's came later. */
@@ -323,15 +419,16 @@ export class Counting {
     const progress: Progress[] = [];
     for (const [name, log] of this.#logs) {
       if (log.pending === null) continue;
+      const before = this.#batch?.progress.find((one) => one.log === name) ?? log.progress;
       progress.push({
         host: this.#host,
         log: name,
-        position: log.pending.position,
+        position: log.pending,
         carry: carryOf(log),
         commit: randomUUID(),
-        after: log.progress?.commit ?? null,
+        after: before?.commit ?? null,
         // In order, also when the clock was set back.
-        at: Math.max(at, (log.progress?.at ?? 0) + 1),
+        at: Math.max(at, (before?.at ?? 0) + 1),
         lastLineAt: log.lastLineAt,
       });
     }

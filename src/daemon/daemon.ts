@@ -213,19 +213,26 @@ export class Daemon {
       this.#source = source;
       // What came while the store was asked found no source to stop.
       if (signal.aborted || this.#nextPlan !== null) source.stop();
-      // Reading goes on while a commit is under way.
+      // Reading goes on while a commit is under way, and judging too where the store can.
       let committed: Promise<boolean | undefined> = Promise.resolve(true);
       let isCommitting = false;
+      const commit = () => {
+        isCommitting = true;
+        committed = this.#serially(() => (counting.isAhead ? counting.finish(signal) : counting.flush(signal))).finally(
+          () => {
+            isCommitting = false;
+            if (counting.isAhead) commit();
+          },
+        );
+        // Waited for later; until then its failure is nobody's.
+        committed.catch(() => undefined);
+      };
       for await (const chunk of source.chunks()) {
         const due = counting.take(chunk);
-        if (due === 'now' || (due === 'soon' && !isCommitting)) {
-          if (!(await committed)) break;
-          isCommitting = true;
-          committed = this.#serially(() => counting.flush(signal)).finally(() => {
-            isCommitting = false;
-          });
-          // Waited for later; until then its failure is nobody's.
-          committed.catch(() => undefined);
+        if (due !== 'later') {
+          if (isCommitting && !counting.ahead() && due === 'now' && !(await committed)) break;
+          if (isCommitting) counting.ahead();
+          else commit();
         }
         if (signal.aborted || this.#nextPlan !== null) break;
       }
@@ -708,6 +715,8 @@ export class Daemon {
   async #prune(): Promise<void> {
     const now = Date.now();
     const keepMs = this.#plan.config.store.keep;
+    // Nothing that is under way may add to what is cut down.
+    await this.#counting?.flush(AbortSignal.abort());
     const forgotten = await this.#store.prune(
       (_subject, state) => this.#policy.isIdle(state, now, keepMs),
       now,

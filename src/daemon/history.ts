@@ -6,7 +6,7 @@ import type { LogEvent } from '../domain/event.js';
 import type { Verdict } from '../policy/outcome.js';
 import { historyNote, hourNote } from '../report/history.js';
 import { foldHours, type Hour, hourOf, type Judged } from '../report/hours.js';
-import type { Store } from '../store/store.js';
+import type { Outcome, Store } from '../store/store.js';
 
 /** Hours held in memory: a backlog goes through them in order. */
 const MOST_HOURS = 72;
@@ -21,6 +21,9 @@ export class History {
   /** Bans that hold, subject → until. */
   #active: Map<string, number> | null = null;
   #endedAt = 0;
+  /** Batches made ready so far, and by hour which of them was the last to need it. */
+  #batches = 0;
+  readonly #neededBy = new Map<number, number>();
 
   constructor(store: Store, host: string) {
     this.#store = store;
@@ -35,21 +38,26 @@ export class History {
       this.#endedAt = now;
       for (const [subject, until] of this.#active) if (until <= now) this.#active.delete(subject);
     }
+    this.#batches++;
     for (const at of new Set(events.map((event) => hourOf(event.at)))) {
+      this.#neededBy.set(at, this.#batches);
       if (this.#hours.has(at) || !this.#index.includes(at)) continue;
       const stored = (await this.#store.note(hourNote(this.#host, at))) as Hour | null;
       if (stored !== null) this.#hours.set(at, stored);
     }
   }
 
-  /** What the commit is to store beside the verdict. Changes nothing here: the commit may be asked for it again. */
-  notes(judged: Omit<Judged, 'banned'>): ReadonlyMap<string, unknown> {
+  /**
+   * What the commit is to store beside the verdict. Changes nothing here: the commit may be asked for it again. `before`
+   * is a commit that will have been applied when this one is.
+   */
+  notes(judged: Omit<Judged, 'banned'>, before: Pick<Outcome, 'notes' | 'changes'> = {}): ReadonlyMap<string, unknown> {
     const { changes } = judged.verdict;
     if (judged.events.length === 0 && changes.length === 0) return new Map();
-    const banned = this.#bannedAfter(changes);
-    const hours = foldHours(this.#hours, { ...judged, banned });
+    const banned = Math.max(0, (this.#active?.size ?? 0) + more(before.changes) + more(changes));
+    const { known, index } = this.#behind(before.notes);
+    const hours = foldHours(known, { ...judged, banned });
     const notes = new Map<string, unknown>([...hours].map(([at, hour]) => [hourNote(this.#host, at), hour]));
-    const index = this.#index ?? [];
     const added = [...hours.keys()].filter((at) => !index.includes(at));
     if (added.length > 0) notes.set(historyNote(this.#host), { hours: [...index, ...added].sort((a, b) => a - b) });
     return notes;
@@ -71,8 +79,17 @@ export class History {
       if (change.type === 'ban') this.#active?.set(change.ban.subject, change.ban.until);
       else if (change.type === 'release') this.#active?.delete(change.release.ban.subject);
     }
-    const oldest = [...this.#hours.keys()].sort((a, b) => a - b).slice(0, -MOST_HOURS);
-    for (const at of oldest) this.#hours.delete(at);
+    this.#letGo();
+  }
+
+  /** The oldest hours, but none that a batch needs that may still be asked for its notes: the last one, and one behind it. */
+  #letGo(): void {
+    if (this.#hours.size <= MOST_HOURS) return;
+    const done = [...this.#hours.keys()].filter((at) => (this.#neededBy.get(at) ?? 0) < this.#batches - 1);
+    for (const at of done.sort((a, b) => a - b).slice(0, this.#hours.size - MOST_HOURS)) {
+      this.#hours.delete(at);
+      this.#neededBy.delete(at);
+    }
   }
 
   /** Forgets hours before `since`, and all of a host that has counted nothing since then: it may be gone for good. */
@@ -96,17 +113,32 @@ export class History {
     notes.set(historyNote(this.#host), { hours: kept });
     await this.#store.commit([], () => ({ notes }));
     this.#index = kept;
-    for (const at of gone) this.#hours.delete(at);
+    for (const at of gone) {
+      this.#hours.delete(at);
+      this.#neededBy.delete(at);
+    }
   }
 
-  #bannedAfter(changes: Verdict['changes']): number {
-    let banned = this.#active?.size ?? 0;
-    for (const change of changes) {
-      if (change.type === 'ban') banned++;
-      else if (change.type === 'release') banned--;
+  /** The hours held, and which there are, as `notes` will leave them. */
+  #behind(notes: ReadonlyMap<string, unknown> = new Map()) {
+    const known = new Map(this.#hours);
+    let index = this.#index ?? [];
+    for (const [name, value] of notes) {
+      if (name === historyNote(this.#host)) index = indexOf(value);
+      else known.set((value as Hour).at, value as Hour);
     }
-    return Math.max(0, banned);
+    return { known, index };
   }
+}
+
+/** How many bans hold more than before. */
+function more(changes: Verdict['changes'] = []): number {
+  let banned = 0;
+  for (const { type } of changes) {
+    if (type === 'ban') banned++;
+    else if (type === 'release') banned--;
+  }
+  return banned;
 }
 
 function indexOf(note: unknown): readonly number[] {

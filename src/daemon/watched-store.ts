@@ -1,6 +1,6 @@
 /** A store whose faults are noticed: every verb goes through it, so that whoever meets one, it is known. */
 import { UnavailableError } from '../domain/errors.js';
-import type { Store } from '../store/store.js';
+import type { Outcome, Store } from '../store/store.js';
 
 export interface StoreWatcher {
   storeAnswered(): void;
@@ -28,9 +28,21 @@ export function watchedStore(store: Store, watcher: StoreWatcher): Store {
       throw error;
     }
   };
+  /** What the store returned, by what was made of it here. */
+  const begun = new WeakMap<Promise<Outcome>, Promise<Outcome>>();
+  const watchCommit = (commit: Promise<Outcome>): Promise<Outcome> => {
+    const watched = watch(writing, commit);
+    begun.set(watched, commit);
+    return watched;
+  };
+  const { commitBehind } = store;
   return {
     url: store.url,
-    commit: (subjects, decide) => watch(writing, store.commit(subjects, decide)),
+    commit: (subjects, decide) => watchCommit(store.commit(subjects, decide)),
+    ...(commitBehind && {
+      commitBehind: (before, subjects, decide) =>
+        watchCommit(commitBehind.call(store, begun.get(before) ?? before, subjects, decide)),
+    }),
     states: (subjects) => watch(reading, store.states(subjects)),
     evidence: (subject) => watch(reading, store.evidence(subject)),
     bans: (since) => watch(reading, store.bans(since)),

@@ -63,6 +63,8 @@ export class Policy {
   readonly lists: Lists;
   /** The addresses judged last: most events are about few of them. */
   readonly #places = new Map<string, Place>();
+  /** Why subjects that came up to their threshold are never banned by their address, as asked last. */
+  readonly #whys = new Map<string, string | null>();
   #lastIp = '';
   #lastPlace: Place = NOWHERE;
 
@@ -280,11 +282,20 @@ export class Policy {
 
   /** Why the subject is never banned, or null. */
   protectedWhy(subject: string, state: SubjectState | undefined, at: number): string | null {
-    const why = this.allowlist.why(subject, state?.host ?? null);
+    const why = this.allowlist.whyName(state?.host ?? null) ?? this.#whyByAddress(subject);
     if (why !== null || state === undefined) return why;
     if (this.#recent(state.authenticatedAt, at)) return 'a user logged in from here';
     if (this.#recent(state.guardedAt ?? null, at)) return 'it holds an allowed or logged-in client';
     return null;
+  }
+
+  #whyByAddress(subject: string): string | null {
+    const known = this.#whys.get(subject);
+    if (known !== undefined) return known;
+    if (this.#whys.size >= MAX_PLACES) this.#whys.clear();
+    const why = this.allowlist.why(subject, null);
+    this.#whys.set(subject, why);
+    return why;
   }
 
   /** May everything known of the subject be forgotten? */

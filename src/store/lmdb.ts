@@ -11,12 +11,22 @@ import { BlockdError, reasonOf, UnavailableError } from '../domain/errors.js';
 import { eachInTurns } from '../domain/turns.js';
 import type { Change } from '../policy/outcome.js';
 import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
+import { StateCache } from './lmdb-cache.js';
 import { isFault, makeFolder, NO_SPACE, requireRoomFor, unavailable } from './lmdb-file.js';
 import { Tables } from './lmdb-tables.js';
+import { type Remembered, type Stored, textOf } from './lmdb-text.js';
 import { WriterThread } from './lmdb-thread.js';
 import { type Answer, type SubjectRow, type Writing, write } from './lmdb-writing.js';
 import { newerStore } from './schema.js';
-import { evidenceOf, evidenceText, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
+import {
+  evidenceOf,
+  evidenceText,
+  MAX_EVIDENCE,
+  type Outcome,
+  type Progress,
+  StaleProgressError,
+  type Store,
+} from './store.js';
 
 /** How often watchers look at the counter of changes: one read from memory-mapped pages. */
 const WATCH_MS = 250;
@@ -25,10 +35,29 @@ const SWEEP_BATCH = 500;
 /** How often a commit is tried beside others who write; then it holds LMDB's lock while it is decided. */
 const MOST_CONFLICTS = 5;
 
-interface Stored {
-  readonly state: SubjectState;
-  readonly rank: number | null;
+type Decide = (states: ReadonlyMap<string, SubjectState>) => Outcome;
+
+/** What a commit would write, and leave. */
+interface Draft {
+  readonly outcome: Outcome;
+  readonly writing: Writing;
+  readonly changed: ReadonlyMap<string, Remembered | null>;
 }
+
+/** A draft that is good as long as the store is of the revision `after`. */
+interface DatedDraft extends Draft {
+  readonly after: number;
+}
+
+interface UnderWay {
+  /** As it was decided last; null until it is decided, and when it must be anew. */
+  draft: DatedDraft | null;
+  /** The thread has it. */
+  isSent: boolean;
+  done: Promise<Outcome>;
+}
+
+const NOTHING_DONE: Promise<Outcome> = Promise.resolve({});
 
 export interface LmdbOptions {
   /** Commits wait for the disk in a thread of their own. For who has an event loop to keep turning. */
@@ -40,6 +69,9 @@ export class LmdbStore implements Store {
   readonly #folder: string;
   readonly #tables: Tables;
   readonly #thread: WriterThread | null;
+  readonly #cache = new StateCache();
+  /** This process's commits, by what they were answered with or will be. */
+  readonly #begun = new WeakMap<Promise<Outcome>, UnderWay>();
   readonly #watchers = new Set<NodeJS.Timeout>();
   /** The last commit found the disk full. */
   #full = false;
@@ -62,18 +94,50 @@ export class LmdbStore implements Store {
     this.#thread = ownThread === true ? new WriterThread(folder) : null;
   }
 
-  async commit(
-    subjects: readonly string[],
-    decide: (states: ReadonlyMap<string, SubjectState>) => Outcome,
-  ): Promise<Outcome> {
-    for (let conflicts = 0; this.#thread !== null && conflicts < MOST_CONFLICTS; conflicts++) {
-      const [outcome, writing] = this.#read(() => this.#decided(subjects, decide, this.#tables.revision));
-      const answer = await this.#write(writing);
-      if (answer.type === 'stale') throw new StaleProgressError(answer.log);
-      if (answer.type === 'done') return outcome;
+  commit(subjects: readonly string[], decide: Decide): Promise<Outcome> {
+    return this.#begin(null, subjects, decide);
+  }
+
+  commitBehind(before: Promise<Outcome>, subjects: readonly string[], decide: Decide): Promise<Outcome> {
+    return this.#begin(this.#begun.get(before) ?? null, subjects, decide);
+  }
+
+  #begin(before: UnderWay | null, subjects: readonly string[], decide: Decide): Promise<Outcome> {
+    const own: UnderWay = { draft: null, isSent: false, done: NOTHING_DONE };
+    own.done = this.#committed(own, before, subjects, decide);
+    this.#begun.set(own.done, own);
+    return own.done;
+  }
+
+  /** Decided beside others who may write meanwhile, and then anew. */
+  async #committed(own: UnderWay, before: UnderWay | null, subjects: readonly string[], decide: Decide) {
+    if (before !== null) {
+      const base = before.isSent ? before.draft : null;
+      own.draft = base && this.#read(() => this.#draftedOn(base, subjects, decide));
+      await before.done;
+      // It was decided anew, and what builds on it must be too.
+      if (before.draft !== base) own.draft = null;
     }
+    for (let conflicts = 0; this.#thread !== null && conflicts < MOST_CONFLICTS; conflicts++) {
+      own.draft ??= this.#read(() => this.#drafted(subjects, decide));
+      const { writing, after, changed, outcome } = own.draft;
+      own.isSent = true;
+      const answer = await this.#write({ ...writing, after });
+      if (answer.type === 'stale') throw new StaleProgressError(answer.log);
+      if (answer.type === 'done') {
+        this.#cache.wrote(after, changed);
+        return outcome;
+      }
+      own.draft = null;
+      own.isSent = false;
+    }
+    return this.#commitAtOnce(subjects, decide);
+  }
+
+  /** Holds LMDB's lock while it is decided. */
+  #commitAtOnce(subjects: readonly string[], decide: Decide): Outcome {
     const [outcome, answer] = this.#transact(() => {
-      const [outcome, writing] = this.#decided(subjects, decide, null);
+      const { outcome, writing } = draftOf(subjects, decide, (subject) => this.#stored(subject));
       return [outcome, write(this.#tables, writing)] as const;
     });
     this.#requireKnown(answer);
@@ -82,7 +146,14 @@ export class LmdbStore implements Store {
   }
 
   async states(subjects: readonly string[]): Promise<Map<string, SubjectState>> {
-    return this.#read(() => statesOf(this.#readMany(subjects)));
+    return this.#read(() => {
+      const states = new Map<string, SubjectState>();
+      for (const subject of subjects) {
+        const stored = this.#stored(subject);
+        if (stored !== null) states.set(subject, stored.state);
+      }
+      return states;
+    });
   }
 
   async evidence(subject: string): Promise<Evidence[]> {
@@ -185,7 +256,7 @@ export class LmdbStore implements Store {
     for await (const batch of this.#inBatches(this.#tables.subjects)) {
       const subjects = batch.flatMap(([subject, text]) => {
         const stored = parse<Stored>(text);
-        return idle(subject, stored.state) ? [{ ...rowOf(subject, stored, null), was: text }] : [];
+        return idle(subject, stored.state) ? [{ ...rowOf(subject, stored, null).row, was: text }] : [];
       });
       // Whoever was seen again meanwhile stays: the next pruning looks anew.
       if (subjects.length > 0) forgotten += doneBy(await this.#write({ after: null, subjects }));
@@ -222,7 +293,7 @@ export class LmdbStore implements Store {
     const answer = this.#transact(() => {
       const subjects = [...this.#tables.subjects.getRange()].map(({ key, value }) => {
         const { state, rank } = convert(parse<Stored>(value).state);
-        return rowOf(key, parse<Stored>(value), { state, rank: finite(rank) });
+        return rowOf(key, parse<Stored>(value), { state, rank: finite(rank) }).row;
       });
       return write(this.#tables, { after: null, subjects });
     });
@@ -250,28 +321,38 @@ export class LmdbStore implements Store {
     await this.#tables.root.close();
   }
 
-  /** What is decided from the present states, and how it is written. */
-  #decided(
-    subjects: readonly string[],
-    decide: (states: ReadonlyMap<string, SubjectState>) => Outcome,
-    after: number | null,
-  ): readonly [Outcome, Writing] {
-    const before = this.#readMany(subjects);
-    const outcome = decide(statesOf(before));
-    const rows = [...(outcome.put ?? [])].map(([subject, state]) => {
-      const known = before.get(subject) ?? this.#readMany([subject]).get(subject);
-      return rowOf(subject, known, state && { state, rank: finite(outcome.ranks?.get(subject)) });
-    });
-    return [outcome, { ...textsOf(outcome), subjects: rows, after }];
+  /** What is decided from the present states. */
+  #drafted(subjects: readonly string[], decide: Decide): DatedDraft {
+    const after = this.#tables.revision;
+    this.#cache.turnTo(after);
+    return { ...draftOf(subjects, decide, (subject) => this.#cached(subject)), after };
   }
 
-  #readMany(subjects: readonly string[]): Map<string, Stored> {
-    const found = new Map<string, Stored>();
-    for (const subject of subjects) {
-      const text = this.#tables.subjects.get(subject);
-      if (text !== undefined) found.set(subject, parse(text));
-    }
-    return found;
+  /** What is decided from the states that `base` leaves when it is written; null when others have written already. */
+  #draftedOn(base: DatedDraft, subjects: readonly string[], decide: Decide): DatedDraft | null {
+    const { revision } = this.#tables;
+    const after = base.after + 1;
+    if (revision !== base.after && revision !== after) return null;
+    // What `base` leaves alone is the same before and behind it.
+    this.#cache.turnTo(base.after);
+    const storedOf = (subject: string) => {
+      const left = base.changed.get(subject);
+      return left === undefined ? this.#cached(subject) : left;
+    };
+    return { ...draftOf(subjects, decide, storedOf), after };
+  }
+
+  #cached(subject: string): Remembered | null {
+    const known = this.#cache.get(subject);
+    if (known !== undefined) return known;
+    const stored = this.#stored(subject);
+    this.#cache.add(subject, stored);
+    return stored;
+  }
+
+  #stored(subject: string): Stored | null {
+    const text = this.#tables.subjects.get(subject);
+    return text === undefined ? null : parse<Stored>(text);
   }
 
   async *#inBatches(table: Database<string, string>): AsyncGenerator<[string, string][]> {
@@ -336,17 +417,44 @@ export class LmdbStore implements Store {
   }
 }
 
-function rowOf(subject: string, before: Stored | undefined, after: Stored | null): SubjectRow {
+function draftOf(subjects: readonly string[], decide: Decide, storedOf: (subject: string) => Remembered | null): Draft {
+  const before = new Map<string, Remembered>();
+  const states = new Map<string, SubjectState>();
+  for (const subject of subjects) {
+    const stored = storedOf(subject);
+    if (stored === null) continue;
+    before.set(subject, stored);
+    states.set(subject, stored.state);
+  }
+  const outcome = decide(states);
+  const changed = new Map<string, Remembered | null>();
+  const rows: SubjectRow[] = [];
+  for (const [subject, state] of outcome.put ?? []) {
+    const after = state && { state, rank: finite(outcome.ranks?.get(subject)) };
+    const { row, stored } = rowOf(subject, before.get(subject) ?? storedOf(subject), after);
+    changed.set(subject, stored);
+    rows.push(row);
+  }
+  return { outcome, writing: { ...textsOf(outcome), subjects: rows, after: null }, changed };
+}
+
+function rowOf(
+  subject: string,
+  before: Remembered | null,
+  after: Stored | null,
+): { readonly row: SubjectRow; readonly stored: Remembered | null } {
   const [oldBan, newBan] = [before?.state.ban ?? null, after?.state.ban ?? null];
-  return {
+  const { text, stored } = after === null ? { text: null, stored: null } : textOf(after, before);
+  const row = {
     subject,
-    text: after && JSON.stringify(after),
+    text,
     oldEnd: oldBan?.until ?? null,
     newEnd: newBan?.until ?? null,
     ban: newBan === null || newBan === oldBan ? null : JSON.stringify(newBan),
     oldRank: before?.rank ?? null,
     newRank: after?.rank ?? null,
   };
+  return { row, stored };
 }
 
 function textsOf(outcome: Outcome): Omit<Writing, 'after' | 'subjects'> {
@@ -361,17 +469,17 @@ function textsOf(outcome: Outcome): Omit<Writing, 'after' | 'subjects'> {
       })),
     }),
     ...(evidence && {
-      evidence: [...evidence].map(([subject, lines]) => [subject, lines.map(evidenceText).join('\n')]),
+      // Older ones than the newest would be cut off again.
+      evidence: [...evidence].map(([subject, lines]) => [
+        subject,
+        lines.slice(-MAX_EVIDENCE).map(evidenceText).join('\n'),
+      ]),
     }),
     ...(allow && { allow: allow.map((one) => [one.entry, JSON.stringify(one)]) }),
     ...(disallow && { disallow }),
     ...(notes && { notes: [...notes].map(([name, value]) => [name, value === null ? null : JSON.stringify(value)]) }),
     ...(changes && { changes: changes.map((one) => JSON.stringify(one)) }),
   };
-}
-
-function statesOf(stored: ReadonlyMap<string, Stored>): Map<string, SubjectState> {
-  return new Map([...stored].map(([subject, { state }]) => [subject, state]));
 }
 
 function doneBy(answer: Answer): number {

@@ -49,6 +49,25 @@ const WATCH_BLOCK_MS = 5_000;
 /** Fields of one HMGET or HSCAN: keeps replies and Redis's pauses small. */
 const BATCH = 1_000;
 
+type Decide = (states: ReadonlyMap<string, SubjectState>) => Outcome;
+
+/** A commit as it is sent. */
+interface Draft {
+  readonly outcome: Outcome;
+  readonly rows: readonly Row[];
+  /** Names this try. */
+  readonly attempt: string;
+  readonly args: readonly (string | number)[];
+}
+
+interface UnderWay {
+  /** As it was decided last; null while it is to be decided. */
+  draft: Draft | null;
+  done: Promise<Outcome>;
+}
+
+const NOTHING_DONE: Promise<Outcome> = Promise.resolve({});
+
 /** Before all changes. */
 const START = '0-0';
 
@@ -64,6 +83,8 @@ export class RedisStore implements Store {
   #probed = false;
   #closed = false;
   readonly #recent = new Recent<Read>();
+  /** This process's commits, by what they were answered with or will be. */
+  readonly #begun = new WeakMap<Promise<Outcome>, UnderWay>();
   readonly #watchers = new Set<() => Promise<void>>();
   /** Their connections. */
   readonly #watching = new Set<Redis | Cluster>();
@@ -118,31 +139,65 @@ export class RedisStore implements Store {
     });
   }
 
-  async commit(
-    subjects: readonly string[],
-    decide: (states: ReadonlyMap<string, SubjectState>) => Outcome,
-  ): Promise<Outcome> {
+  commit(subjects: readonly string[], decide: Decide): Promise<Outcome> {
+    return this.#begin(null, subjects, decide);
+  }
+
+  commitBehind(before: Promise<Outcome>, subjects: readonly string[], decide: Decide): Promise<Outcome> {
+    return this.#begin(this.#begun.get(before) ?? null, subjects, decide);
+  }
+
+  #begin(before: UnderWay | null, subjects: readonly string[], decide: Decide): Promise<Outcome> {
+    const own: UnderWay = { draft: null, done: NOTHING_DONE };
+    own.done = this.#committed(own, before, subjects, decide);
+    this.#begun.set(own.done, own);
+    return own.done;
+  }
+
+  async #committed(own: UnderWay, before: UnderWay | null, subjects: readonly string[], decide: Decide) {
+    if (before !== null) {
+      own.draft = await this.#draftedOn(before, subjects, decide);
+      const base = before.draft;
+      const applied = await before.done;
+      // Nobody knows then what this one was to be decided on, and it begins anew.
+      if (applied !== before.draft?.outcome) throw this.#unavailable(new Error('an answer was lost'));
+      if (before.draft !== base) own.draft = null;
+    }
     const ownName = randomUUID();
     for (let conflicts = 0; conflicts < MAX_CONFLICTS; conflicts++) {
-      const read = await this.#call(() => this.#known(subjects));
-      const outcome = decide(new Map([...read].map(([subject, { state }]) => [subject, state])));
-      const rows = rowsOf(outcome);
+      own.draft ??= draftOf(await this.#call(() => this.#known(subjects)), subjects, decide);
+      const { outcome, rows, attempt } = own.draft;
       const name = outcome.progress?.[0]?.commit ?? ownName;
-      const [answer, detail = ''] = await this.#apply(name, outcome, rows, subjects, read);
+      const [answer, detail = ''] = await this.#apply(name, own.draft);
       if (answer !== 'conflict') {
         const applied = this.#unanswered.get(name)?.get(detail);
         this.#unanswered.delete(name);
         if (answer === 'stale') throw new StaleProgressError(detail);
-        if (answer === 'again') return applied ?? { progress: outcome.progress ?? [] };
+        if (answer === 'again' && detail !== attempt) return applied ?? { progress: outcome.progress ?? [] };
         for (const { subject, state, raw } of rows) this.#recent.set(subject, state && { raw, state });
         return outcome;
       }
+      own.draft = null;
       this.#recent.wrong();
       if (conflicts > 3) await sleep(Math.random() * 10 * conflicts);
     }
     throw new UnavailableError(
       `store ${this.url}: other hosts changed the same addresses ${MAX_CONFLICTS} times in a row`,
     );
+  }
+
+  /** What is decided on the states that the commit before will leave; null when that is not decided yet. */
+  async #draftedOn(before: UnderWay, subjects: readonly string[], decide: Decide): Promise<Draft | null> {
+    // Whatever is wrong with Redis, that commit tells.
+    const states = await this.#known(subjects).catch(() => null);
+    if (states === null || before.draft === null) return null;
+    const asked = new Set(subjects);
+    for (const { subject, state, raw } of before.draft.rows) {
+      if (!asked.has(subject)) continue;
+      if (state === null) states.delete(subject);
+      else states.set(subject, { raw, state });
+    }
+    return draftOf(states, subjects, decide);
   }
 
   async states(subjects: readonly string[]): Promise<Map<string, SubjectState>> {
@@ -387,24 +442,18 @@ export class RedisStore implements Store {
     subjects: readonly string[] = [],
     read: ReadonlyMap<string, Read> = new Map(),
   ): Promise<Answer> {
-    return this.#apply('', written, rowsOf(written), subjects, read);
+    const rows = rowsOf(written);
+    const args = commitArguments('', written, rows, subjects, read);
+    return this.#apply('', { outcome: written, rows, attempt: '', args });
   }
 
   /**
    * Sends a commit until there is an answer; a lost connection is waited for, but not for long.
    * @param name "" for one that may be applied twice.
    */
-  async #apply(
-    name: string,
-    outcome: Written,
-    rows: readonly Row[],
-    subjects: readonly string[],
-    read: ReadonlyMap<string, Read>,
-  ): Promise<Answer> {
+  async #apply(name: string, { outcome, attempt, args }: Draft): Promise<Answer> {
     await this.#probe();
     const keys = [...COMMIT_KEYS, `commit:${name}`].map((key) => this.#key(key));
-    const attempt = name === '' ? '' : randomUUID();
-    const args = commitArguments(attempt, outcome, rows, subjects, read);
     const deadline = Date.now() + RECONNECT_WAIT_MS;
     for (;;) {
       try {
@@ -599,4 +648,11 @@ function versionIn(told = ''): unknown {
 function cursorOf([id, fields]: readonly [id: string, fields: readonly string[]]): string {
   const digest = createHash('sha256').update(fields[1] ?? '');
   return `${id}/${digest.digest('base64url').slice(0, 12)}`;
+}
+
+function draftOf(read: ReadonlyMap<string, Read>, subjects: readonly string[], decide: Decide): Draft {
+  const outcome = decide(new Map([...read].map(([subject, { state }]) => [subject, state])));
+  const rows = rowsOf(outcome);
+  const attempt = randomUUID();
+  return { outcome, rows, attempt, args: commitArguments(attempt, outcome, rows, subjects, read) };
 }

@@ -25,6 +25,17 @@ export interface Store {
    */
   commit(subjects: readonly string[], decide: (states: ReadonlyMap<string, SubjectState>) => Outcome): Promise<Outcome>;
 
+  /**
+   * The same behind another commit of this process, `before`, as `commit` or this returned it: decided on what that one
+   * leaves, while it is under way, and applied only when it was. When that one is refused or fails, so is this one, with
+   * the same error, and nothing of it was applied. Absent where it would gain nothing.
+   */
+  commitBehind?(
+    before: Promise<Outcome>,
+    subjects: readonly string[],
+    decide: (states: ReadonlyMap<string, SubjectState>) => Outcome,
+  ): Promise<Outcome>;
+
   /** States of those `subjects` that are known. */
   states(subjects: readonly string[]): Promise<Map<string, SubjectState>>;
   /** Evidence of one subject, newest first. */

@@ -105,7 +105,13 @@ class Lab {
 
   async finish(chance: Random): Promise<void> {
     await this.write(chance, 1);
-    await untilCounted(this.store, this.writer.file);
+    await untilCounted(this.store, this.writer.file).catch((error: Error) => {
+      const said = this.log
+        .flat()
+        .slice(-30)
+        .map((entry) => JSON.stringify(entry));
+      throw new Error(`${error.message}; its last words:\n${said.join('\n')}`);
+    });
   }
 
   said(event: string): LogEntry[] {
