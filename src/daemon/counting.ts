@@ -91,6 +91,8 @@ interface Attempt {
   /** What was decided last: what comes behind it builds on that, until it is part of all else that is known. */
   decided: Outcome;
   isAdopted: boolean;
+  /** Decided on what the one before it would leave. */
+  readonly isBehind: boolean;
   /** The one before it failed. */
   isDropped: boolean;
   /** How long it kept the event loop. */
@@ -259,13 +261,14 @@ export class Counting {
   async #answered(batch: Batch): Promise<Outcome | StaleProgressError> {
     this.#attempt ??= this.#begin(batch, null);
     const attempt = this.#attempt;
-    const outcome = await attempt.answer.catch((error: unknown) => {
-      this.#takeBack();
+    const outcome = await attempt.answer.catch(async (error: unknown) => {
+      await this.#takeBack();
       throw error;
     });
     if (outcome instanceof StaleProgressError) {
-      this.#takeBack();
-      return outcome;
+      await this.#takeBack();
+      // What it was to follow may have come to its end later than it: by itself it is in order then.
+      return attempt.isBehind ? this.#answered(batch) : outcome;
     }
     const { events, progress, at } = batch;
     this.#fitBatches(events.length, attempt.keptMs);
@@ -285,6 +288,7 @@ export class Counting {
       batch,
       decided: {},
       isAdopted: false,
+      isBehind: before !== null,
       isDropped: false,
       keptMs: 0,
       answer: Promise.resolve({}),
@@ -326,13 +330,15 @@ export class Counting {
     }
   }
 
-  /** What failed is tried again as it was; what was to follow it was not sent, and makes another batch later. */
-  #takeBack(): void {
+  /** What failed is tried again as it was; what was to follow it was not applied, and makes another batch later. */
+  async #takeBack(): Promise<void> {
     const ahead = this.#ahead;
     this.#attempt = null;
     this.#ahead = null;
     if (ahead === null) return;
     ahead.isDropped = true;
+    // It must not find in order later what it was to follow.
+    await ahead.answer.catch(() => undefined);
     this.#events = [...ahead.batch.events, ...this.#events];
     for (const { log, position } of ahead.batch.progress) this.#log(log).pending ??= position;
   }
