@@ -96,6 +96,8 @@ interface Attempt {
   /** What was decided last: what comes behind it builds on that, until it is part of all else that is known. */
   decided: Outcome;
   isAdopted: boolean;
+  /** Decided on what the one before it would leave. */
+  readonly isBehind: boolean;
   /** How long it kept the event loop. */
   keptMs: number;
   asked: Promise<AskedFor>;
@@ -265,13 +267,14 @@ export class Counting {
   async #answered(batch: Batch): Promise<Outcome | StaleProgressError> {
     this.#attempt ??= this.#begin(batch, null);
     const attempt = this.#attempt;
-    const outcome = await attempt.answer.catch((error: unknown) => {
-      this.#takeBack();
+    const outcome = await attempt.answer.catch(async (error: unknown) => {
+      await this.#takeBack();
       throw error;
     });
     if (outcome instanceof StaleProgressError) {
-      this.#takeBack();
-      return outcome;
+      await this.#takeBack();
+      // What it was to follow may have come to its end later than it: by itself it is in order then.
+      return attempt.isBehind ? this.#answered(batch) : outcome;
     }
     const { events, progress, at } = batch;
     this.#fitBatches(events.length, attempt.keptMs);
@@ -287,7 +290,15 @@ export class Counting {
   }
 
   #begin(batch: Batch, before: Attempt | null): Attempt {
-    const attempt: Attempt = { batch, decided: {}, isAdopted: false, keptMs: 0, asked: NOTHING, answer: NOTHING };
+    const attempt: Attempt = {
+      batch,
+      decided: {},
+      isAdopted: false,
+      isBehind: before !== null,
+      keptMs: 0,
+      asked: NOTHING,
+      answer: NOTHING,
+    };
     attempt.asked = this.#ask(attempt, before);
     attempt.answer = attempt.asked.then(({ commit }) => commit).catch(staleOrThrow);
     // Waited for later, or by nobody when what it was to follow has failed.
@@ -324,12 +335,14 @@ export class Counting {
     return { commit };
   }
 
-  /** What failed is tried again as it was; what was to follow it was not sent, and makes another batch later. */
-  #takeBack(): void {
+  /** What failed is tried again as it was; what was to follow it was not applied, and makes another batch later. */
+  async #takeBack(): Promise<void> {
     const ahead = this.#ahead;
     this.#attempt = null;
     this.#ahead = null;
     if (ahead === null) return;
+    // It must not find in order later what it was to follow.
+    await ahead.answer.catch(() => undefined);
     this.#events = [...ahead.batch.events, ...this.#events];
     for (const { log, position } of ahead.batch.progress) this.#log(log).pending ??= position;
   }

@@ -12,7 +12,7 @@ import { readHours } from '../../src/report/history.js';
 import { openStore } from '../../src/store/open.js';
 import { type Outcome, StaleProgressError, type Store } from '../../src/store/store.js';
 import { FILTER, policyOf } from '../report/support.js';
-import { progressOf } from '../store/samples.js';
+import { progressOf, stateOf } from '../store/samples.js';
 
 const LOG = '/var/log/mail.log';
 const { signal } = new AbortController();
@@ -179,7 +179,8 @@ describe('what is judged ahead', () => {
     let isFirst = true;
     const slow = Object.assign(Object.create(store) as Store, {
       commit: (...args: Parameters<Store['commit']>) => store.commit(...args),
-      commitBehind: (...args: Parameters<NonNullable<Store['commitBehind']>>) => store.commitBehind?.(...args),
+      commitBehind: (...args: Parameters<Required<Store>['commitBehind']>) =>
+        (store as Required<Store>).commitBehind(...args),
       note: (name: string) => store.note(name),
       // As a node of a cluster that sends us on to another.
       bans: async (since: number) => {
@@ -216,7 +217,36 @@ describe('what is judged ahead', () => {
     expect(await told()).toMatchObject({ offenses: 100, attempts: 100 });
   });
 
-  it('counts once while another process writes all the time', async () => {
+  it('counts once although it was refused for having come too soon', async () => {
+    let isFirst = true;
+    const hasty = Object.assign(Object.create(store) as Store, {
+      commit: (...args: Parameters<Store['commit']>) => store.commit(...args),
+      // As when another commit of this process came between: it does not wait for the right one.
+      commitBehind: (...args: Parameters<Required<Store>['commitBehind']>) => {
+        if (isFirst) {
+          isFirst = false;
+          return Promise.reject(new StaleProgressError(LOG));
+        }
+        return (store as Required<Store>).commitBehind(...args);
+      },
+      note: (name: string) => store.note(name),
+      bans: (since: number) => store.bans(since),
+    });
+    const counting = countingIn(hasty);
+    counting.take(chunk(100));
+    const first = counting.flush(signal);
+    counting.take(chunk(100));
+    expect(counting.ahead()).toBe(true);
+    await first;
+    const second = counting.finish(signal);
+    counting.take(chunk(100));
+    expect(counting.ahead()).toBe(true);
+    await second;
+    await counting.flush(signal);
+    expect(await told()).toEqual(all());
+  });
+
+  it('counts once while this process and another write all the time', async () => {
     const counting = countingIn(store);
     let committed: Promise<unknown> = Promise.resolve();
     for (let i = 0; i < 60; i++) {
@@ -227,6 +257,8 @@ describe('what is judged ahead', () => {
         committed = counting.flush(signal);
       }
       if (i % 3 === 0) await other.setNote('other', i);
+      if (i % 5 === 0) void store.commit(['192.0.2.1'], () => ({ put: new Map([['192.0.2.1', stateOf(i)]]) }));
+      if (i % 7 === 0) void other.setNote('soon', i);
       if (i % 4 === 0) await nextTurn();
     }
     await committed;
