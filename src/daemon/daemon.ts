@@ -8,7 +8,7 @@ import type { ScheduledTask } from 'node-cron';
 import { toPolicySettings } from '../config/load.js';
 import { type Ban, LONGEST_ORDER_MS, reasonWithList } from '../domain/ban.js';
 import { formatDuration } from '../domain/duration.js';
-import { BlockdError, NewerStoreError, reasonOf, UnavailableError } from '../domain/errors.js';
+import { BlockdError, DamagedError, NewerStoreError, reasonOf, UnavailableError } from '../domain/errors.js';
 import type { LogEvent } from '../domain/event.js';
 import { ownAddresses } from '../domain/own-addresses.js';
 import { eachInTurns } from '../domain/turns.js';
@@ -343,7 +343,7 @@ export class Daemon {
     const { nft, table, drop } = frontline;
     const book = new BanBook(this.#store);
     this.#kernelSets = new KernelSets({
-      picture: () => this.#pictureFrom(book),
+      picture: () => this.#pictureFrom(book).catch((error: unknown) => this.#withoutPicture(error)),
       soonestEnd: () => this.#salvage.soonestEnd(book.soonestEnd),
       logger: this.#logger,
       nft,
@@ -404,13 +404,20 @@ export class Daemon {
     const book = new BanBook(this.#store);
     this.#publisher = new Publisher({
       map,
-      picture: () => this.#pictureFrom(book),
+      picture: () => this.#pictureFrom(book).catch((error: unknown) => this.#withoutPicture(error)),
       soonestEnd: () => this.#salvage.soonestEnd(book.soonestEnd),
       onPublished: () => book.published(),
       logger: this.#logger,
       observer: this.#observer,
     });
     await this.#publisher.publish();
+  }
+
+  /** A store that is found damaged ends the daemon, and leaves the map as it is. @throws UnavailableError */
+  #withoutPicture(error: unknown): never {
+    if (!(error instanceof DamagedError)) throw error;
+    this.#fail(error);
+    throw new UnavailableError(error.message, { cause: error });
   }
 
   /** What the map shall hold. A store that has just been emptied must not empty the map. */

@@ -137,11 +137,13 @@ export function unavailable(folder: string, error: unknown): Error {
   if (NO_SPACE.test(reasonOf(error))) {
     return new UnavailableError(`store lmdb:${folder} can't be used: no space left on the device`, { cause: error });
   }
-  if (error instanceof SyntaxError || DAMAGE.test(reasonOf(error))) {
-    return new DamagedError(
-      `store lmdb:${folder}: data.mdb is damaged (${reasonOf(error)}); restart blockd, which sets it aside and goes on without it`,
-      { cause: error },
-    );
-  }
+  if (error instanceof SyntaxError || DAMAGE.test(reasonOf(error))) return damaged(folder, error);
   return new UnavailableError(`store lmdb:${folder} can't be used: ${reasonOf(error)}`, { cause: error });
+}
+
+export function damaged(folder: string, error: unknown): DamagedError {
+  return new DamagedError(
+    `store lmdb:${folder}: data.mdb is damaged (${reasonOf(error)}); restart blockd, which sets it aside and goes on without it`,
+    { cause: error },
+  );
 }

@@ -7,12 +7,13 @@ import { resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Database, RangeOptions } from 'lmdb';
 import type { Ban } from '../domain/ban.js';
-import { BlockdError, reasonOf, UnavailableError } from '../domain/errors.js';
+import { BlockdError, DamagedError, reasonOf, UnavailableError } from '../domain/errors.js';
 import { eachInTurns } from '../domain/turns.js';
 import type { Change } from '../policy/outcome.js';
 import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
 import { StateCache } from './lmdb-cache.js';
-import { isFault, makeFolder, NO_SPACE, requireRoomFor, unavailable } from './lmdb-file.js';
+import { damaged, isFault, makeFolder, NO_SPACE, requireRoomFor, unavailable } from './lmdb-file.js';
+import { requireSoundPages } from './lmdb-pages.js';
 import { Tables } from './lmdb-tables.js';
 import { type Remembered, type Stored, textOf } from './lmdb-text.js';
 import { WriterThread } from './lmdb-thread.js';
@@ -205,6 +206,8 @@ export class LmdbStore implements Store {
       const present = String(newest);
       if (cursor === null) return { changes: [], cursor: present, gap: false };
       const after = Number(cursor);
+      // It only ever grows. LMDB tells nobody that what it reads is none of its pages: there are just no changes there.
+      if (after > newest) this.#requireSoundPages();
       const [oldest] = this.#tables.changes.getKeys({ limit: 1 });
       const gap = !(after <= newest) || (after < newest && after + 1 < (oldest ?? 0));
       if (gap) return { changes: [], cursor: present, gap };
@@ -386,6 +389,14 @@ export class LmdbStore implements Store {
       return this.#requireKnown(await this.#thread.write(writing));
     } catch (error) {
       throw this.#writingFailed(error);
+    }
+  }
+
+  #requireSoundPages(): void {
+    try {
+      requireSoundPages(this.#folder);
+    } catch (error) {
+      throw error instanceof DamagedError ? damaged(this.#folder, error) : error;
     }
   }
 
