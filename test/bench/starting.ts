@@ -16,8 +16,10 @@ export const starting: Part = {
   run: async ({ rounds }: Form) => {
     const root = mkdtempSync(join(tmpdir(), 'blockd-bench-'));
     try {
-      await filledStore(join(root, 'listed'), LISTED, Date.now() + DAY_MS);
-      await filledStore(join(root, 'ready'), READY_WITH, Date.now() + DAY_MS);
+      // As bans end: on a whole second.
+      const until = Math.ceil(Date.now() / 1_000) * 1_000 + DAY_MS;
+      await filledStore(join(root, 'listed'), LISTED, until);
+      await filledStore(join(root, 'ready'), READY_WITH, until);
       const [list = 0, node = 0] = await inTurn(
         2 * rounds + 1,
         () => timed(blockctl('--store', `lmdb:${root}/listed`, 'list')),
