@@ -22,12 +22,12 @@ import type { Place } from './positions-file.js';
  * A backlog is taken in large commits, since each costs a sync to disk or a round trip. But judging them, reading the
  * states and writing it all down keep the event loop: so large that this takes about so long.
  */
-const COMMIT_MS = 10;
+const COMMIT_MS = 30;
 /** What is done for a commit, as a multiple of judging it: for a store that does the rest in turns of its own. */
 const PER_JUDGING = 3;
 const FIRST_PENDING_EVENTS = 500;
 const FEWEST_PENDING_EVENTS = 100;
-const MOST_PENDING_EVENTS = 2_500;
+const MOST_PENDING_EVENTS = 5_000;
 /** Position that only innocent lines moved: storing it late costs a re-read of them, nothing else. */
 const LAZY_PROGRESS_MS = 5_000;
 const FIRST_RETRY_MS = 250;

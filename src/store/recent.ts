@@ -23,12 +23,8 @@ export class Recent<T> {
     return old;
   }
 
-  /** Null forgets it. */
-  set(subject: string, seen: T | null): void {
-    if (seen === null) {
-      this.#young.delete(subject);
-      this.#old.delete(subject);
-    } else if (performance.now() >= this.#restsUntil) this.#keep(subject, seen);
+  set(subject: string, seen: T): void {
+    if (performance.now() >= this.#restsUntil) this.#keep(subject, seen);
   }
 
   wrong(): void {

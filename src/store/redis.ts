@@ -82,7 +82,8 @@ export class RedisStore implements Store {
   #lastError: unknown = null;
   #probed = false;
   #closed = false;
-  readonly #recent = new Recent<Read>();
+  /** Null for a subject that was not there. */
+  readonly #recent = new Recent<Read | null>();
   /** This process's commits, by what they were answered with or will be. */
   readonly #begun = new WeakMap<Promise<Outcome>, UnderWay>();
   readonly #watchers = new Set<() => Promise<void>>();
@@ -400,11 +401,14 @@ export class RedisStore implements Store {
     for (const subject of subjects) {
       const seen = this.#recent.get(subject);
       if (seen === undefined) unknown.push(subject);
-      else known.set(subject, seen);
+      else if (seen !== null) known.set(subject, seen);
     }
-    for (const [subject, read] of await this.#readMany(unknown)) {
+    if (unknown.length === 0) return known;
+    const found = await this.#readMany(unknown);
+    for (const subject of unknown) {
+      const read = found.get(subject) ?? null;
       this.#recent.set(subject, read);
-      known.set(subject, read);
+      if (read !== null) known.set(subject, read);
     }
     return known;
   }

@@ -3,13 +3,13 @@ import { describe, expect, it, vi } from 'vitest';
 import { Recent } from '../../src/store/recent.js';
 
 describe('what was last seen', () => {
-  it('is remembered, replaced and forgotten by its name', () => {
-    const recent = new Recent<number>();
+  it('is remembered and replaced by its name, also that there was nothing', () => {
+    const recent = new Recent<number | null>();
     recent.set('a', 1);
     recent.set('a', 2);
     recent.set('b', 3);
     recent.set('b', null);
-    expect([recent.get('a'), recent.get('b'), recent.get('c')]).toEqual([2, undefined, undefined]);
+    expect([recent.get('a'), recent.get('b'), recent.get('c')]).toEqual([2, null, undefined]);
   });
 
   it('stays for those who come again and again, and goes with the rest, however many come', () => {
