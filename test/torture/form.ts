@@ -33,3 +33,6 @@ function seedOf(text: string | undefined): number {
   if (!Number.isSafeInteger(given) || given < 0) throw new RangeError(`SEED=${text}: wants a whole number`);
   return given;
 }
+
+/** Pruning forgets networks of which nothing is left, once an hour; who compares states must not meet it. */
+export const UNPRUNED = ['--set', 'store.prune=0 0 1 1 *'];

@@ -13,10 +13,11 @@ import type { Decayed, SubjectState } from '../../src/policy/state.js';
 import { openStore } from '../../src/store/open.js';
 import type { Store } from '../../src/store/store.js';
 import { blockdOnce } from '../support/programs.js';
+import { UNPRUNED } from './form.js';
 
 const HOUR = 3_600_000;
 /** No ban shall end while the run lasts: then the order of ends and lines would depend on the machine. */
-export const LASTING = ['--set', 'ban.first=1d', '--set', 'allow.mynetworks=false', '--from-start'];
+export const LASTING = [...UNPRUNED, '--set', 'ban.first=1d', '--set', 'allow.mynetworks=false', '--from-start'];
 
 export interface KnownLog {
   /** All lines, each with its newline. */

@@ -9,6 +9,7 @@ import type { Store } from '../../src/store/store.js';
 import type { SettableClock } from '../support/clock.js';
 import { blockctl, type LogEntry, RunningDaemon } from '../support/programs.js';
 import { bansInMap, bansInStore } from './bans.js';
+import { UNPRUNED } from './form.js';
 
 /** What a loaded machine may take for what is soon done. */
 export const PATIENCE_MS = 90_000;
@@ -125,7 +126,8 @@ export class MxHost {
       'postfix.reload=["true"]',
       ...(this.#options.settings ?? []),
     ];
-    return ['--store', this.#options.store, '--map', `hash:${this.map}`, ...set.flatMap((one) => ['--set', one])];
+    const where = ['--store', this.#options.store, '--map', `hash:${this.map}`];
+    return [...where, ...UNPRUNED, ...set.flatMap((one) => ['--set', one])];
   }
 }
 

@@ -11,6 +11,7 @@ import { openStore } from '../../src/store/open.js';
 import type { Store } from '../../src/store/store.js';
 import { blockdOnce, RunningDaemon } from '../support/programs.js';
 import { startRedis } from '../support/redis.js';
+import { UNPRUNED } from './form.js';
 import { LogLines } from './log-lines.js';
 import { MailHost } from './mail-host.js';
 import { reckon, type Verdict } from './reckoning.js';
@@ -140,6 +141,7 @@ class Schedule {
       '--from-start',
       '--filters',
       join(folder, 'none'),
+      ...UNPRUNED,
       ...this.#set.flatMap((one) => ['--set', one]),
     ];
     this.#did(`schedule ${JSON.stringify(this.#kind)} ${url}`);
