@@ -56,7 +56,16 @@ export class ReplicatedRedis {
 
   /** Which of them take writes; usually one. */
   primaries(): number[] {
-    return this.#options.redis.filter((site) => this.#isRunning(site) && this.cli(site, 'role').startsWith('master'));
+    return this.#options.redis.filter((site) => this.#isRunning(site) && this.#roleOf(site).startsWith('master'));
+  }
+
+  /** Empty while it does not answer, as one that has only just begun. */
+  #roleOf(site: number): string {
+    try {
+      return this.cli(site, 'role');
+    } catch {
+      return '';
+    }
   }
 
   /** Waits until one takes writes, all others follow it, and the Sentinels agree. */
@@ -66,7 +75,7 @@ export class ReplicatedRedis {
       const [primary, ...more] = this.primaries();
       if (primary !== undefined && more.length === 0) {
         const replicas = redis.filter((site) => site !== primary);
-        const follow = replicas.every((site) => this.#isRunning(site) && /\nconnected\n/.test(this.cli(site, 'role')));
+        const follow = replicas.every((site) => this.#isRunning(site) && /\nconnected\n/.test(this.#roleOf(site)));
         const known = this.primaryAsTheyKnow();
         if (follow && known.every((address) => address === this.#site(primary).address)) return primary;
       }
