@@ -91,10 +91,10 @@ test('the packaged rules find the same in a large mixed log', () => {
 
 describe('rules of any wording', () => {
   const atom = fc.constantFrom('a', 'b', '1', ':', '-', '\\.', ' ', '[ab]', '[^a]', '\\d', '\\w', '.', '<', '\\[');
-  /** What is repeated repeats nothing itself: such expressions take for ever, and the guard refuses them. */
+  /** What is repeated is read in one way only: other expressions, which the guard refuses, take minutes for a line. */
   const repeated = fc.oneof(
     fc.array(atom, { minLength: 1, maxLength: 3 }).map((atoms) => atoms.join('')),
-    fc.tuple(atom, atom).map(([one, other]) => `(?:${one}|${other})`),
+    fc.constantFrom('a|b', '\\d|<', 'ab|b', 'x|\\['),
   );
   const { source } = fc.letrec<{ source: string }>((tie) => ({
     source: fc.oneof(
@@ -147,8 +147,8 @@ describe('rules of any wording', () => {
           for (const each of messages) compare(openings, reader, each, 'b ', '');
         },
       ),
-      // Always the same ones: some others take minutes to work out.
-      { numRuns: 250, seed: 20_261 },
+      // Always the same ones: by chance several repetitions may still stand side by side.
+      { numRuns: 1_000, seed: 20_261 },
     );
   });
 
