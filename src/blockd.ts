@@ -31,20 +31,31 @@ const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.
 
 const LONG_END_MS = 8_000;
 const LEAVE_MS = 2_000;
+/** The exit code until it is known how it went. */
+const UNFINISHED = 3;
 
 const program = blockdProgram(version);
 
-try {
-  program.parse();
-  if (program.args.length > 0)
-    throw new UsageError(`unexpected argument "${program.args[0]}": blockd takes only options, see blockd --help`);
-  await main(program.opts<Flags>());
-} catch (error) {
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
-  else if (error instanceof BlockdError) {
-    process.stderr.write(`blockd: ${error.message}\n`);
-    process.exitCode = exitCodeOf(error, program.opts<Flags>().once === true);
-  } else throw error;
+// Whatever ends the process before this is known, systemd takes it for no success.
+process.exitCode = UNFINISHED;
+void begin();
+
+/** No await of the module's own: the package has it as CommonJS, which Node loads sooner. */
+async function begin(): Promise<void> {
+  try {
+    program.parse();
+    if (program.args.length > 0)
+      throw new UsageError(`unexpected argument "${program.args[0]}": blockd takes only options, see blockd --help`);
+    await main(program.opts<Flags>());
+    // What could not be done in one go has said so.
+    if (process.exitCode === UNFINISHED) process.exitCode = 0;
+  } catch (error) {
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
+    else if (error instanceof BlockdError) {
+      process.stderr.write(`blockd: ${error.message}\n`);
+      process.exitCode = exitCodeOf(error, program.opts<Flags>().once === true);
+    } else throw error;
+  }
 }
 
 async function main(flags: Flags): Promise<void> {
@@ -52,7 +63,7 @@ async function main(flags: Flags): Promise<void> {
   const overrides: Overrides = { log, store: storeUrl, map, mode, filters };
   const load = () => loadConfig({ file: flags.config, set: flags.set, overrides });
   const { config } = load();
-  const logger = createLogger(config.log_output);
+  const logger = await createLogger(config.log_output);
   const once = flags.once === true;
   const plan = await makePlan(config, { once, logger });
   const folder = lmdbFolder(config.store.url);

@@ -1,6 +1,6 @@
 // The two programs with all packages that they need, in one flat folder: what a module names by its own address
 // (`new URL('./commit.lua', import.meta.url)`: scripts, workers) stands beside it there too, whatever file it ends up in.
-import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { rolldown } from 'rolldown';
 
@@ -33,7 +33,8 @@ export async function bundle({ root, into }) {
     plugins: [addressed(dist, required), nativeLmdbBeside(), withoutMsgpack()],
     output: {
       dir: into,
-      format: 'esm',
+      // Node 20 reads and links ES modules one by one and asynchronously: 12 ms of each call of blockctl.
+      format: 'cjs',
       entryFileNames: '[name].js',
       chunkFileNames: '[name].js',
       codeSplitting: { groups: TOGETHER },
@@ -45,6 +46,7 @@ export async function bundle({ root, into }) {
     const output = { dir: into, format: 'cjs', entryFileNames: '[name].cjs', exports: 'named' };
     modules.push(...(await build({ input, plugins: [], output, cwd: root })));
   }
+  writeFileSync(join(into, 'package.json'), `${JSON.stringify({ type: 'commonjs' })}\n`);
   return licencesOf(modules);
 }
 

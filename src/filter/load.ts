@@ -3,11 +3,10 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse, TomlError } from 'smol-toml';
-import { z } from 'zod';
-import { parseAddress } from '../domain/address.js';
 import { reasonOf, UsageError } from '../domain/errors.js';
 import { guard } from './guard.js';
 import { parseRulePattern, type Rule } from './rule.js';
+import { readRuleFile } from './rule-file.js';
 import { PatternError } from './syntax.js';
 
 /**
@@ -48,10 +47,10 @@ export function parseRules(text: string, file: string, { packaged, guarded }: Or
     const [reason] = error.message.split('\n');
     throw new UsageError(`${file}, line ${error.line}: ${reason}`);
   }
-  const checked = fileSchema.safeParse(document);
-  if (!checked.success) throw new UsageError(`${file}: ${describeIssues(checked.error, document)}`);
+  const { rules, problems } = readRuleFile(document);
+  if (problems.length > 0) throw new UsageError(`${file}: ${problems.join('; ')}`);
   const names = new Set<string>();
-  return checked.data.rule.map((rule) => {
+  return rules.map((rule) => {
     const place = `${file}, rule "${rule.name}"`;
     if (names.has(rule.name)) throw new UsageError(`${place}: is there twice; give each rule its own name`);
     names.add(rule.name);
@@ -70,38 +69,6 @@ export function parseRules(text: string, file: string, { packaged, guarded }: Or
 
 /** The guards judge what stands around the reply; its text is the config's. */
 const ANY_REPLY = 'Blocked until {until}';
-
-const sampleSchema = z.strictObject({
-  line: z.string().min(1),
-  ip: z.string().refine((ip) => parseAddress(ip) === ip, 'wants an address as blockd prints it'),
-  points: z.number().min(0).optional(),
-});
-
-const programSchema = z
-  .string()
-  .regex(/^[\w.-]+(?:\/[\w.-]+)*$/, 'wants a program as it tags its lines, such as "postfix/smtpd"');
-
-const fileSchema = z.strictObject({
-  rule: z.array(
-    z.strictObject({
-      name: z
-        .string()
-        .regex(
-          /^[a-z0-9]+(?:[/-][a-z0-9]+)*$/,
-          'wants lower-case words joined by "/" and "-", such as "postfix/relay-denied"',
-        ),
-      kind: z.enum(['offense', 'accepted', 'authenticated', 'refused', 'closed']),
-      points: z.number().min(0).max(1_000).optional(),
-      program: z.union([programSchema.transform((program) => [program]), z.array(programSchema).min(1)]),
-      description: z.string().min(1),
-      pattern: z.string().min(1),
-      echo: z.boolean().default(false),
-      closes: z.boolean().default(false),
-      matches: z.array(sampleSchema).default([]),
-      ignores: z.array(z.string().min(1)).default([]),
-    }),
-  ),
-});
 
 /** Does the file come with blockd, and do the guards judge it? */
 interface Origin {
@@ -139,16 +106,4 @@ function attempt<T>(path: string, read: () => T): T {
   } catch (error) {
     throw new UsageError(`${path}: can't be read: ${reasonOf(error)}`, { cause: error });
   }
-}
-
-function describeIssues(error: z.ZodError, document: unknown): string {
-  return error.issues
-    .map((issue) => {
-      const [list, index, ...key] = issue.path;
-      if (list !== 'rule' || typeof index !== 'number') return `${issue.path.join('.')} ${issue.message}`.trim();
-      const name = (document as { rule?: { name?: unknown }[] }).rule?.[index]?.name;
-      const which = typeof name === 'string' ? `rule "${name}"` : `rule number ${index + 1}`;
-      return key.length === 0 ? `${which}: ${issue.message}` : `${which}: ${key.join('.')}: ${issue.message}`;
-    })
-    .join('; ');
 }

@@ -11,7 +11,14 @@ import { TABLES } from './lmdb-tables.js';
 import { isNewer, SCHEMA } from './schema.js';
 
 const [, , folder = ''] = process.argv;
-try {
+// Until all has been read, nothing is known to be sound.
+process.exitCode = 1;
+void walk().catch((error: unknown) => {
+  process.stderr.write(`${reasonOf(error)}\n`);
+  process.exitCode = error instanceof DamagedError || error instanceof SyntaxError ? 9 : 1;
+});
+
+async function walk(): Promise<void> {
   requireWhole(folder);
   if (['x64', 'arm64'].includes(process.arch)) requireSoundPages(folder);
   const root = open({ path: folder, encoding: 'string', maxDbs: 16, noSubdir: false, readOnly: true });
@@ -42,7 +49,5 @@ try {
     if (count !== entryCount) throw new SyntaxError(`${name} does not hold the ${entryCount} entries that it counts`);
   }
   await root.close();
-} catch (error) {
-  process.stderr.write(`${reasonOf(error)}\n`);
-  process.exitCode = error instanceof DamagedError || error instanceof SyntaxError ? 9 : 1;
+  process.exitCode = 0;
 }

@@ -22,6 +22,8 @@ let store: Store;
 /** Another process would do the same. */
 let other: Store;
 
+const logger = await createLogger({ level: 'fatal', format: 'json' });
+
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'blockd-counting-'));
   // A thread is started from the compiled file.
@@ -39,7 +41,7 @@ function countingIn(to: Store): Counting {
   return new Counting({
     store: asHere(to),
     host: 'mx1',
-    logger: createLogger({ level: 'fatal', format: 'json' }),
+    logger,
     filter: FILTER,
     policy: policyOf({}),
     history: new History(to, 'mx1'),

@@ -78,9 +78,20 @@ describe("the admin's rules", () => {
 
 describe('a mistake in a rule file is named with file, rule and reason', () => {
   test.each([
-    ['an unknown key', rule('test/a', 'pionts = 2'), /a\.toml: rule "test\/a": .*pionts/],
+    [
+      'an unknown key',
+      rule('test/a', 'pionts = 2'),
+      /a\.toml: rule "test\/a": unknown key pionts; did you mean points\?/,
+    ],
     ['an unknown kind', rule('test/a').replace('"offense"', '"crime"'), /rule "test\/a": kind/],
-    ['no pattern', rule('test/a').replace(/pattern.*\n/, ''), /rule "test\/a": pattern/],
+    ['no pattern', rule('test/a').replace(/pattern.*\n/, ''), /rule "test\/a": pattern is missing/],
+    ['no name', rule('test/a').replace(/name.*\n/, ''), /rule number 1: name is missing/],
+    ['no kind', rule('test/a').replace(/kind.*\n/, ''), /rule "test\/a": kind is missing/],
+    ['no program', rule('test/a').replace(/program.*\n/, ''), /rule "test\/a": program is missing/],
+    ['no program in its list', rule('test/a').replace(/program.*\n/, 'program = []\n'), /program is missing/],
+    ['two mistakes', rule('Test A', 'echo = 1'), /name wants lower-case.*; rule "Test A": echo wants true or false/],
+    ['a rule that is no table', 'rule = [1]', /rule number 1: is a section/],
+    ['rules that are no list', 'rule = 1', /a\.toml: rule is a list of tables/],
     ['no points', rule('test/a').replace(/points.*\n/, ''), /rule "test\/a": wants points/],
     ['negative points', rule('test/a').replace('points = 1', 'points = -1'), /rule "test\/a": points/],
     ['a name twice', rule('test/a') + rule('test/a'), /rule "test\/a": is there twice/],
@@ -89,9 +100,10 @@ describe('a mistake in a rule file is named with file, rule and reason', () => {
     [
       'a bad sample address',
       rule('test/a', 'matches = [{ line = "x", ip = "1.2.3" }]'),
-      /rule "test\/a": matches\.0\.ip/,
+      /rule "test\/a": matches\.1\.ip wants an address/,
     ],
-    ['no rules at all', 'x = 1', /a\.toml/],
+    ['no rules at all', '', /a\.toml: rule is missing/],
+    ['another table', 'x = 1', /a\.toml: unknown key x/],
     ['broken TOML', '[[rule]\n', /a\.toml, line 1/],
   ])('%s', (_, text, reason) => {
     writeFileSync(join(packaged, 'a.toml'), text);

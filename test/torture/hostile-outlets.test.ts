@@ -240,7 +240,7 @@ describe("the daemon's own log", () => {
   const program = `
     import { createLogger } from ${JSON.stringify(log)};
     const [format, texts] = JSON.parse(process.argv[1]);
-    const logger = createLogger({ level: 'info', format });
+    const logger = await createLogger({ level: 'info', format });
     for (const text of texts) logger.error({ event: 'ban', host: text }, 'banned: ' + text);
   `;
   const write = async (format: string) => {

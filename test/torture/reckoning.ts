@@ -78,7 +78,7 @@ async function countedInOneGo(lines: LogLines, set: readonly string[]): Promise<
   const counting = new Counting({
     store,
     host: 'mx',
-    logger: createLogger({ level: 'fatal', format: 'json' }),
+    logger: await createLogger({ level: 'fatal', format: 'json' }),
     filter: Filter.compile(rules),
     policy: policyOf(set),
     progress: new Map(),
