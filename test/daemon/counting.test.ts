@@ -1,7 +1,4 @@
 /** Counting while the batch before is on its way to the disk: each line once, whatever becomes of that one. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Counting } from '../../src/daemon/counting.js';
@@ -9,33 +6,24 @@ import { History } from '../../src/daemon/history.js';
 import { createLogger } from '../../src/daemon/log.js';
 import { UnavailableError } from '../../src/domain/errors.js';
 import { readHours } from '../../src/report/history.js';
-import { openStore } from '../../src/store/open.js';
 import { type Outcome, StaleProgressError, type Store } from '../../src/store/store.js';
 import { FILTER, policyOf } from '../report/support.js';
 import { progressOf, stateOf } from '../store/samples.js';
+import { type LmdbTwice, openLmdbTwice } from '../support/lmdb-twice.js';
 
 const LOG = '/var/log/mail.log';
 const { signal } = new AbortController();
 
-let folder: string;
-let store: Store;
-/** Another process would do the same. */
-let other: Store;
+let store: LmdbTwice['store'];
+let other: LmdbTwice['other'];
+let end: LmdbTwice['end'];
 
 const logger = await createLogger({ level: 'fatal', format: 'json' });
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'blockd-counting-'));
-  // A thread is started from the compiled file.
-  const { openStore: compiled } = await import(`${new URL('../../dist/store/open.js', import.meta.url)}`);
-  store = await compiled(`lmdb:${folder}`, { prefix: 'test', ownThread: true });
-  other = await openStore(`lmdb:${folder}`, { prefix: 'test' });
+  ({ store, other, end } = await openLmdbTwice());
 });
-afterEach(async () => {
-  await store.close();
-  await other.close();
-  await rm(folder, { recursive: true });
-});
+afterEach(() => end());
 
 function countingIn(to: Store): Counting {
   return new Counting({
@@ -181,8 +169,7 @@ describe('what is judged ahead', () => {
     let isFirst = true;
     const slow = Object.assign(Object.create(store) as Store, {
       commit: (...args: Parameters<Store['commit']>) => store.commit(...args),
-      commitBehind: (...args: Parameters<Required<Store>['commitBehind']>) =>
-        (store as Required<Store>).commitBehind(...args),
+      commitBehind: (...args: Parameters<Required<Store>['commitBehind']>) => store.commitBehind(...args),
       note: (name: string) => store.note(name),
       // As a node of a cluster that sends us on to another.
       bans: async (since: number) => {
@@ -229,7 +216,7 @@ describe('what is judged ahead', () => {
           isFirst = false;
           return Promise.reject(new StaleProgressError(LOG));
         }
-        return (store as Required<Store>).commitBehind(...args);
+        return store.commitBehind(...args);
       },
       note: (name: string) => store.note(name),
       bans: (since: number) => store.bans(since),

@@ -1,36 +1,24 @@
 /** An embedded store remembers states between commits, and must never decide on one that is not so any more. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { SubjectState } from '../../src/policy/state.js';
 import { StateCache } from '../../src/store/lmdb-cache.js';
-import { openStore } from '../../src/store/open.js';
 import type { Store } from '../../src/store/store.js';
+import { type LmdbTwice, openLmdbTwice } from '../support/lmdb-twice.js';
 import { progressOf, stateOf, T } from './samples.js';
 
 const SUBJECT = '203.0.113.1';
 
-let folder: string;
-/** Writes by a thread, and remembers. */
-let store: Store;
-/** Another process would do the same. */
-let other: Store;
+let store: LmdbTwice['store'];
+let other: LmdbTwice['other'];
+let end: LmdbTwice['end'];
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'blockd-cache-'));
-  // A thread is started from the compiled file.
-  const { openStore: compiled } = await import(`${new URL('../../dist/store/open.js', import.meta.url)}`);
-  store = await compiled(`lmdb:${folder}`, { prefix: 'test', ownThread: true });
-  other = await openStore(`lmdb:${folder}`, { prefix: 'test' });
+  ({ store, other, end } = await openLmdbTwice());
 });
-afterEach(async () => {
-  await store.close();
-  await other.close();
-  await rm(folder, { recursive: true });
-});
+afterEach(() => end());
 
-const put = (state: SubjectState | null, to = store) => to.commit([], () => ({ put: new Map([[SUBJECT, state]]) }));
+const put = (state: SubjectState | null, to: Store = store) =>
+  to.commit([], () => ({ put: new Map([[SUBJECT, state]]) }));
 
 /** What the next decision is made from. */
 async function decidedFrom(): Promise<SubjectState | undefined> {
