@@ -1,7 +1,9 @@
 // The two programs with all packages that they need, in one flat folder: what a module names by its own address
 // (`new URL('./commit.lua', import.meta.url)`: scripts, workers) stands beside it there too, whatever file it ends up in.
-import { existsSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { copyFileSync, existsSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 
 const PROGRAMS = ['blockd', 'blockctl'];
@@ -29,7 +31,7 @@ export async function bundle({ root, into }) {
   const dist = realpathSync(join(root, 'dist'));
   const required = new Set();
   const modules = await build({
-    input: Object.fromEntries(PROGRAMS.map((name) => [name, join(dist, `${name}.js`)])),
+    input: Object.fromEntries(PROGRAMS.map((name) => [`${name}-program`, join(dist, `${name}.js`)])),
     plugins: [addressed(dist, required), nativeLmdbBeside(), withoutMsgpack()],
     output: {
       dir: into,
@@ -46,8 +48,28 @@ export async function bundle({ root, into }) {
     const output = { dir: into, format: 'cjs', entryFileNames: '[name].cjs', exports: 'named' };
     modules.push(...(await build({ input, plugins: [], output, cwd: root })));
   }
-  writeFileSync(join(into, 'package.json'), `${JSON.stringify({ type: 'commonjs' })}\n`);
+  for (const name of PROGRAMS) {
+    const program = join(into, `${name}-program.js`);
+    writeFileSync(program, readFileSync(program, 'utf8').replace(/^#!.*\n/, ''));
+    const command = `#!/usr/bin/env node\nrequire('./compiled.js').run('${name}-program.js');\n`;
+    writeFileSync(join(into, `${name}.js`), command);
+  }
+  for (const name of ['compiled', 'warm-up']) {
+    copyFileSync(fileURLToPath(new URL(`${name}.cjs`, import.meta.url)), join(into, `${name}.js`));
+  }
+  const about = { type: 'commonjs', build: contentId(into) };
+  writeFileSync(join(into, 'package.json'), `${JSON.stringify(about)}\n`);
   return licencesOf(modules);
+}
+
+/** The same for the same files, and for no others. */
+function contentId(folder) {
+  const hash = createHash('sha256');
+  for (const name of readdirSync(folder).sort()) {
+    const content = readFileSync(join(folder, name));
+    hash.update(`${name} ${content.length}\n`).update(content);
+  }
+  return hash.digest('hex').slice(0, 16);
 }
 
 async function build({ input, plugins, output, cwd }) {

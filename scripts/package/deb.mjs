@@ -34,14 +34,14 @@ export function buildDeb({ root, programs, manual, native, licences, version, ar
   const copy = (source, target) => put(target, readFileSync(source));
 
   for (const file of filesUnder(programs)) {
-    const isCommand = `${basename(file, '.js')}` in COMMANDS;
+    const isCommand = basename(file, '.js') in COMMANDS;
     const text = readFileSync(file);
     // Debian's own Node.js, whatever else is in somebody's PATH.
     const content = isCommand ? text.toString().replace(/^#!.*/, '#!/usr/bin/node') : text;
     put(join(LIB, 'dist', basename(file)), content, isCommand ? 0o755 : 0o644);
   }
   copy(native, join(LIB, 'dist', NATIVE_FILE));
-  put(join(LIB, 'package.json'), `${JSON.stringify({ name: 'blockd', version, type: 'module' }, null, 2)}\n`);
+  put(join(LIB, 'package.json'), `${JSON.stringify({ name: 'blockd', version }, null, 2)}\n`);
   for (const file of filesUnder(join(root, 'filters'))) copy(file, join(LIB, 'filters', basename(file)));
   for (const [name, folder] of Object.entries(COMMANDS)) {
     mkdirSync(at(folder), { recursive: true });
@@ -72,6 +72,7 @@ export function buildDeb({ root, programs, manual, native, licences, version, ar
     control.replace(/@([A-Z]+)@/g, (_whole, name) => fields[name]),
   );
   for (const name of ['postinst', 'prerm', 'postrm']) put(`DEBIAN/${name}`, readFileSync(join(DEBIAN, name)), 0o755);
+  copy(join(DEBIAN, 'triggers'), 'DEBIAN/triggers');
 
   for (const path of [stage, ...everythingUnder(stage)]) {
     if (statSync(path).isDirectory()) chmodSync(path, 0o755);

@@ -1,5 +1,6 @@
 // The programs as the package has them, for this machine: `node scripts/package/programs.mjs FOLDER`. What is measured
 // is what people install.
+import { spawnSync } from 'node:child_process';
 import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -25,3 +26,5 @@ try {
 }
 copyFileSync(join(ROOT, 'package.json'), join(resolve(folder), 'package.json'));
 cpSync(join(ROOT, 'filters'), join(resolve(folder), 'filters'), { recursive: true });
+// As the package's installation does.
+spawnSync(process.execPath, [join(dist, 'warm-up.js')], { stdio: 'inherit' });

@@ -1,7 +1,16 @@
 /** What is in the packages, for Debian and for npm; each is at work without this repository. */
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  existsSync,
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -55,8 +64,9 @@ describe('the Debian package', () => {
       .filter((name) => /\.c?js$/.test(name))
       .flatMap((name) => {
         const text = readFileSync(join(programs, name), 'utf8');
-        const addresses = [...text.matchAll(/new URL\(['"`](\.[^'"`]+)['"`],\s*import\.meta\.url\)/g)];
-        const required = [...text.matchAll(/createRequire\(import\.meta\.url\)\(['"`](\.[^'"`]+)['"`]\)/g)];
+        const short = text.replaceAll('require("url").pathToFileURL(__filename).href', 'HERE');
+        const addresses = [...short.matchAll(/new URL\("(\.[^"]+)", HERE\)/g)];
+        const required = [...short.matchAll(/createRequire\)\(HERE\)\("(\.[^"]+)"\)/g)];
         return [...addresses, ...required].map(([, address]) => address ?? '');
       });
     expect(named.length).toBeGreaterThan(4);
@@ -64,14 +74,75 @@ describe('the Debian package', () => {
   });
 
   test('it holds everything that its programs import', () => {
-    const foreign = readdirSync(programs)
+    const required = readdirSync(programs)
       .filter((name) => name.endsWith('.js'))
       .flatMap((name) => {
         const text = readFileSync(join(programs, name), 'utf8');
-        return [...text.matchAll(/^(?:import|export) .*?from ["']([^"']+)["'];?$/gm)].map(([, from]) => from ?? '');
-      })
-      .filter((from) => !isBuiltin(from) && !existsSync(join(programs, from)));
+        return [...text.matchAll(/^(?:const|let|var) [^=]+ = require\("([^"]+)"\)/gm)].map(([, from]) => from ?? '');
+      });
+    expect(new Set(required)).toContain('./console.js');
+    const foreign = required.filter((from) => !isBuiltin(from) && !existsSync(join(programs, from)));
     expect(foreign).toEqual([]);
+  });
+
+  describe('what V8 has made of the programs', () => {
+    // A program that says of each file whether V8 took what it had made of it before.
+    const watched = `
+      const vm = require('node:vm');
+      vm.Script = class extends vm.Script {
+        constructor(text, options) {
+          super(text, options);
+          console.log(require('node:path').basename(options.filename), this.cachedDataRejected);
+        }
+      };
+      require(${JSON.stringify(join(programs, 'compiled.js'))}).run('blockctl-program.js');`;
+    const told = async () => {
+      const { stdout } = await exec(process.execPath, ['-e', watched, 'blockctl', 'check']);
+      expect(stdout).toContain('All is well');
+      return [...stdout.matchAll(/^(\S+\.js) (\S+)$/gm)].map(([, name, rejected]) => `${name} ${rejected}`);
+    };
+    const compiled = () => {
+      const parent = join(unpacked, 'usr/lib/blockd/compiled');
+      const [only = ''] = readdirSync(parent);
+      return join(parent, only);
+    };
+    beforeAll(async () => {
+      await exec(process.execPath, [join(programs, 'warm-up.js')]);
+    }, 120_000);
+
+    test('is taken as it is', async () => {
+      const files = await told();
+      expect(files).toContain('console.js false');
+      expect(files).toContain('load.js false');
+      expect(files.filter((file) => file.endsWith('true'))).toEqual([]);
+    });
+
+    test('is made of the daemon, of its log under systemd and of a look into its store', () => {
+      const names = readdirSync(compiled());
+      for (const name of ['blockd-program.js', 'pino-pretty.js', 'embedded.js', 'list.js', 'report.js'])
+        expect(names).toContain(name);
+    });
+
+    test.each([
+      ['noise', () => randomBytes(50_000)],
+      ['its first half', (bytes: Buffer) => bytes.subarray(0, bytes.length >> 1)],
+      ['nothing', () => Buffer.alloc(0)],
+      ['of another V8', (bytes: Buffer) => Buffer.concat([bytes.subarray(0, 4), randomBytes(4), bytes.subarray(8)])],
+    ])('is left aside when it is %s', async (_, spoil) => {
+      const file = join(compiled(), 'console.js');
+      const bytes = readFileSync(file);
+      writeFileSync(file, spoil(bytes));
+      expect(await told()).toContain('console.js true');
+      writeFileSync(file, bytes);
+    });
+
+    test('is of one build only: with other programs nobody looks at it', async () => {
+      const about = join(programs, 'package.json');
+      const text = readFileSync(about, 'utf8');
+      writeFileSync(about, text.replace(/"build":"../, '"build":"zz'));
+      expect(await told()).toContain('console.js undefined');
+      writeFileSync(about, text);
+    });
   });
 
   test('nothing in it is for others to write, and all of it is root’s', async () => {

@@ -80,6 +80,14 @@ describe('the package on a fresh Debian 13', () => {
     expect(await property(root, 'StatusText')).toMatch(/^dry-run: /);
   });
 
+  inDebian('starts sooner by what its own Node.js has compiled, also after that was replaced', async (root) => {
+    const compiled = 'ls /usr/lib/blockd/compiled/*/blockd-program.js';
+    expect(await root.must(compiled)).toContain(`-${await root.must('node --version')}-`);
+    await root.must('rm -r /usr/lib/blockd/compiled');
+    await root.must('dpkg-trigger --by-package=nodejs /usr/bin/node && dpkg --configure --pending');
+    await root.must(compiled);
+  });
+
   inDebian('bans a probing client for that Postfix, and says so', async (root) => {
     await root.must(
       `postconf -e 'smtpd_client_restrictions = check_client_access ${MAP}, check_client_access ${CIDR}, permit_mynetworks'`,

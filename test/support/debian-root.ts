@@ -3,7 +3,17 @@
  * control groups of its own. It shares the network, so that a test is a client of its Postfix.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,8 +26,9 @@ const SUITE = 'trixie';
 const PACKAGES = ['nodejs', 'postfix', 'systemd', 'nftables'];
 /** What was fetched once: half of the time. debootstrap compares it with the mirror's own list of sums. */
 const CACHE = fileURLToPath(new URL(`../../node_modules/.cache/debian-${SUITE}`, import.meta.url));
-const LONGEST_BUILD_MS = 480_000;
+const LONGEST_BUILD_MS = 260_000;
 const LONGEST_COMMAND_MS = 60_000;
+const MIRROR_REST_MS = 10_000;
 
 export interface Said {
   readonly code: number;
@@ -44,7 +55,13 @@ export class DebianRoot {
     // Everybody's own root folder.
     chmodSync(folder, 0o755);
     try {
-      await debootstrap(folder, await mirror());
+      const site = await mirror();
+      // A mirror may be away for a moment; what has come is in the cache.
+      await debootstrap(folder, site).catch(async () => {
+        await sleep(MIRROR_REST_MS);
+        for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true });
+        await debootstrap(folder, site);
+      });
       const root = await DebianRoot.#boot(folder);
       await root.#untilBooted().catch(async (error: unknown) => {
         await root.remove();
