@@ -16,7 +16,8 @@ const FOLDER = join(__dirname, '../compiled', `${build}-${process.version}-${pro
 const isThere = existsSync(FOLDER);
 
 const loaded = new Map();
-const scripts = new Map();
+/** Of a run of which the outcome is kept. */
+const scripts = require.main === module ? new Map() : null;
 
 /** @param {string} name The file of a program, beside this one. */
 exports.run = load;
@@ -30,7 +31,7 @@ function load(name) {
   const filename = join(__dirname, name);
   const text = `(function (exports, require, module, __filename, __dirname) {${readFileSync(filename, 'utf8')}\n})`;
   const script = new Script(text, { filename, cachedData: isThere ? compiled(name) : undefined });
-  scripts.set(name, script);
+  scripts?.set(name, script);
   script.runInThisContext()(module.exports, required, module, filename, __dirname);
   return module.exports;
 }
@@ -58,7 +59,7 @@ function keep() {
   }
 }
 
-if (require.main === module) {
+if (scripts !== null) {
   process.argv.splice(1, 1);
   process.once('exit', keep);
   load(process.argv[1]);

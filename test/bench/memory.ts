@@ -7,7 +7,8 @@ import { filledStore } from './bans.js';
 import type { Figure, Form, Part } from './figures.js';
 import { blockd, cpuOf, ended, residentOf, started } from './processes.js';
 
-const SETTLE_MS = 3_000;
+/** V8 collects what the start has left when it has had nothing to do for some seconds. */
+const SETTLE_MS = 15_000;
 
 export const memory: Part = {
   name: 'memory',

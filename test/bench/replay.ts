@@ -1,5 +1,5 @@
 /** A whole log through filter, policy and memory store, as a process, beside the tools that read such logs. */
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { head } from './excerpt.js';
 import type { Figure, Form, Part } from './figures.js';
 import { LITERALS, mailLog } from './logs.js';
@@ -55,7 +55,7 @@ async function rivals({ lines, rounds }: Form): Promise<Figure[]> {
     await beside('fail2ban-regex', () => timed(['fail2ban-regex', ...config], { codes: [0, 1] }), EXCERPT_LINES, 40);
   }
   for (const parser of ['sshg-parser', '/usr/lib/x86_64-linux-gnu/sshg-parser', '/usr/libexec/sshguard/sshg-parser']) {
-    if (!isInstalled(parser)) continue;
+    if (!(parser.startsWith('/') ? existsSync(parser) : isInstalled(parser))) continue;
     await beside('sshg-parser', () => timed([parser], { input: excerpt }), EXCERPT_LINES);
     break;
   }
