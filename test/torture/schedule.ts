@@ -325,6 +325,8 @@ class Schedule {
     this.#host.finishLines();
     if (this.#host.hasLateWriter) this.#host.reopen();
     if (this.#daemon === null) {
+      // LMDB shows the last commit of a writer that was killed amid its end only to the next one who opens or writes.
+      await patiently(() => this.#store.setNote('torture', this.lines.all.length));
       const unread = this.#host.unreadOf((await this.#position()) ?? null);
       // Half of a risky line may stand at the end of a copy, and be counted there.
       for (const line of unread) if (line.fate === 'sure') line.fate = 'lost';
