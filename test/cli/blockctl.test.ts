@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { daemonNoteName } from '../../src/store/daemon-note.js';
+import { Terminal } from '../support/terminal.js';
 import { Bench, BLOCKCTL, execute, offenses } from './support.js';
 
 const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
@@ -471,6 +472,16 @@ describe('blockctl status', () => {
     expect(stdout).toMatch(/mail\.log: 4 KiB still to read/);
     expect(stdout).toMatch(/counted +1000 lines, 12 offenses, 3 bans, 1 release, 7 refused, since its start 1 h ago/);
   });
+
+  it('breaks no word at the edge of a narrow terminal', async () => {
+    bench.configure('store.host = "mx1"\n');
+    await setNote({});
+    const command = `${process.execPath} ${BLOCKCTL} --config ${bench.config} --store ${bench.store} status`;
+    const terminal = new Terminal(command, { columns: 60, rows: 24 });
+    await expect.poll(() => terminal.text, { timeout: 15_000 }).toMatch(/AFTER 0/);
+    expect(terminal.text).toMatch(/^counted .*\n {9}\S.* ago$/m);
+    terminal.close();
+  }, 20_000);
 
   it('tells a stopped daemon from one that died', async () => {
     bench.configure('store.host = "mx1"\n');
