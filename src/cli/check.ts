@@ -1,5 +1,6 @@
 /** `blockctl check`: is the config right, are the rules safe, and do they see what their samples say. */
-import type { Config } from '../config/schema.js';
+import { existsSync } from 'node:fs';
+import { type Config, defaultConfig } from '../config/schema.js';
 import type { ExitCode } from '../domain/errors.js';
 import { UsageError } from '../domain/errors.js';
 import { Filter } from '../filter/filter.js';
@@ -17,8 +18,12 @@ export async function check(context: Context): Promise<ExitCode> {
   const { config, file } = configOf(globals);
   const problems: string[] = [];
   let rules: readonly Rule[] = [];
+  // Those of the default need not be there; a folder that somebody names and that is not there is a slip.
+  const filters = config.log.filters;
+  if (filters !== defaultConfig().log.filters && !existsSync(filters))
+    problems.push(`log.filters: there is no folder ${filters}: make it, or name another`);
   try {
-    rules = loadRules(packagedFilters(), config.log.filters);
+    rules = loadRules(packagedFilters(), filters);
     Filter.compile(rules, { points: config.points, reply: config.postfix.reply });
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
@@ -34,9 +39,10 @@ export async function check(context: Context): Promise<ExitCode> {
     return problems.length === 0 ? 0 : 1;
   }
   await output.line(`config   ${file ?? 'none: the defaults hold'}`);
-  const own = rules.filter((rule) => rule.file.startsWith(`${config.log.filters}/`)).length;
+  const own = rules.filter((rule) => rule.file.startsWith(`${filters}/`)).length;
+  const origin = own === 0 ? 'all packaged' : `${own} of them from ${filters}`;
   await output.line(
-    `filters  ${plural(rules.length, 'rule')}, ${own === 0 ? 'all packaged' : `${own} of them from ${config.log.filters}`}; ${plural(samples, 'sample line')}`,
+    `filters  ${rules.length === 0 ? 'not usable, see below' : `${plural(rules.length, 'rule')}, ${origin}; ${plural(samples, 'sample line')}`}`,
   );
   for (const { name, entries, bogus, tooWide } of lists) {
     const odd = `${bogus > 0 ? `, ${plural(bogus, 'line')} not understood` : ''}${tooWide > 0 ? `, ${tooWide} too wide` : ''}`;

@@ -1,8 +1,8 @@
 /** Rule files: the packaged ones, and the admin's, which add to and override them by rule name. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parse, TomlError } from 'smol-toml';
+import { parseToml } from '../config/toml.js';
 import { reasonOf, UsageError } from '../domain/errors.js';
 import { guard } from './guard.js';
 import { parseRulePattern, type Rule } from './rule.js';
@@ -37,18 +37,11 @@ export function packagedFilters(): string {
   }
 }
 
-/** The rules of one file's text. */
-export function parseRules(text: string, file: string, { packaged, guarded }: Origin = OWN): Rule[] {
-  let document: unknown;
-  try {
-    document = parse(text);
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    const [reason] = error.message.split('\n');
-    throw new UsageError(`${file}, line ${error.line}: ${reason}`);
-  }
-  const { rules, problems } = readRuleFile(document);
-  if (problems.length > 0) throw new UsageError(`${file}: ${problems.join('; ')}`);
+/** The rules of one file's text. Whatever is wrong with its keys is said at once, a line each. */
+export function parseRules(content: string | Uint8Array, file: string, { packaged, guarded }: Origin = OWN): Rule[] {
+  const { rules, problems } = readRuleFile(parseToml(content, file, false));
+  const said = problems.map(({ rule, sentence }) => `${file}${rule === null ? '' : `, ${rule}`}: ${sentence}`);
+  if (said.length > 0) throw new UsageError(said.join('\n'));
   const names = new Set<string>();
   return rules.map((rule) => {
     const place = `${file}, rule "${rule.name}"`;
@@ -79,11 +72,12 @@ interface Origin {
 const OWN: Origin = { packaged: false, guarded: true };
 
 function readDirectory(directory: string, origin: Origin): Rule[] {
+  if (isFile(directory)) throw new UsageError(`${directory}: is a file; name the folder of the rule files`);
   const files = attempt(directory, () => readdirSync(directory)).filter((name) => name.endsWith('.toml'));
   const rules = files.sort().flatMap((name) => {
     const file = join(directory, name);
     return parseRules(
-      attempt(file, () => readFileSync(file, 'utf8')),
+      attempt(file, () => readFileSync(file)),
       file,
       origin,
     );
@@ -98,6 +92,10 @@ function readDirectory(directory: string, origin: Origin): Rule[] {
     first.set(rule.name, rule);
   }
   return rules;
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
 }
 
 function attempt<T>(path: string, read: () => T): T {

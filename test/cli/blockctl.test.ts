@@ -527,6 +527,7 @@ describe('blockctl check', () => {
     const unsafe = await bench.run('check');
     expect(unsafe.code).toBe(1);
     expect(unsafe.stderr).toMatch(/mine\.toml.*mine\/rule/);
+    expect(unsafe.stdout).toMatch(/^filters +not usable, see below$/m);
 
     const line = 'Nov 25 01:12:15 mx postfix/smtpd[1]: hello from unknown[203.0.113.9]';
     bench.file(
@@ -548,6 +549,24 @@ describe('blockctl check', () => {
     expect(sound.stderr).toBe('');
     expect(sound.stdout).toMatch(/1 of them from/);
     expect((await bench.run('check', '--set', 'points.mine/rool=3')).code).toBe(1);
+  });
+});
+
+describe('blockctl check of a folder of rules', () => {
+  it('counts each mistake of a rule file', async () => {
+    mkdirSync(join(bench.dir, 'filters'));
+    bench.configure(`[log]\nfilters = "${join(bench.dir, 'filters')}"\n`);
+    bench.file('filters/mine.toml', '[[rule]]\nname = "mine/rule"\nkind = "x"\npionts = 1\n');
+    const { problems } = JSON.parse((await bench.run('check', '--json')).stdout) as { problems: string[] };
+    expect(problems).toHaveLength(5);
+    expect(problems.filter((one) => /mine\.toml, rule "mine\/rule": \w/.test(one))).toEqual(problems);
+  });
+
+  it('says that the one that the config names is not there, but not that nobody made the default one', async () => {
+    bench.configure(`[log]\nfilters = "${join(bench.dir, 'absent')}"\n`);
+    const { code, stderr } = await bench.run('check');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/log\.filters: there is no folder \S+absent: make it, or name another/);
   });
 });
 

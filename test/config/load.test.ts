@@ -339,6 +339,8 @@ describe('lists of others', () => {
     expect(complaint({ file: fileWith(one + one) })).toContain('lists.2.name "drop" is the name of a list above');
     expect(complaint({ file: fileWith(list(`${FILE}\npoints = 2`, '../x')) })).toContain('"../x" is no name');
     expect(complaint({ file: fileWith('lists = "drop"\n') })).toContain('write the keys of each under [[lists]]');
-    expect(complaint({ file: fileWith('lists = ["drop"]\n') })).toContain('lists.1 is a section');
+    expect(complaint({ file: fileWith('lists = ["drop"]\n') })).toContain(
+      'lists.1 is a table: write its keys under [[lists]], not "drop"',
+    );
   });
 });
