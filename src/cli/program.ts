@@ -36,7 +36,11 @@ export function buildProgram(version: string, output: Output, finish: (code: Exi
     .option('--json', 'the answer as JSON on stdout')
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(--help shows all options)')
-    .configureOutput({ writeOut: (text) => output.print(text), writeErr: (text) => output.errorText(text) })
+    .configureOutput({
+      writeOut: (text) => output.print(text),
+      writeErr: (text) => output.errorText(text),
+      outputError: (text, write) => write(text.replace(/^error: /, 'blockctl: ')),
+    })
     .exitOverride()
     .addHelpText('after', PROGRAM_EXAMPLES);
   const context = (): Context => ({ globals: program.opts<Globals>(), output });

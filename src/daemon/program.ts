@@ -34,6 +34,7 @@ Exit codes: 0 done, 2 usage or config error, or the store of a newer blockd (3 w
 unavailable.`,
     )
     .allowExcessArguments()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'blockd: ')) })
     .showHelpAfterError('(blockd --help shows all options)')
     .exitOverride();
 }

@@ -58,6 +58,11 @@ export class Publisher {
     return this.#leftOut;
   }
 
+  /** Why the map is not as it should be, or null. */
+  get problem(): string | null {
+    return this.#lastError;
+  }
+
   /** Something changed: publish soon. */
   request(): void {
     const now = performance.now();
