@@ -1,4 +1,15 @@
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -80,6 +91,17 @@ describe('blockctl', () => {
     const { code, stdout, stderr } = await bench.run('list', '--json');
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toBe(`blockctl: ${bench.config}: unknown key score.treshold; did you mean score.threshold?\n`);
+  });
+
+  it('says that the disk is full where its answer goes, exit code 3', async () => {
+    const args = ['--config', bench.config, '--store', bench.store, 'check'];
+    const full = openSync('/dev/full', 'w');
+    const { status, stderr } = spawnSync(process.execPath, [BLOCKCTL, ...args], {
+      stdio: ['ignore', full, 'pipe'],
+      encoding: 'utf8',
+    });
+    closeSync(full);
+    expect([status, stderr]).toEqual([3, "blockctl: The answer can't be written: no space left on the device\n"]);
   });
 
   it('takes its options before and after the command', async () => {
