@@ -1,10 +1,9 @@
 /** `blockctl check`: is the config right, are the rules safe, and do they see what their samples say. */
-import { existsSync } from 'node:fs';
-import { type Config, defaultConfig } from '../config/schema.js';
+import type { Config } from '../config/schema.js';
 import type { ExitCode } from '../domain/errors.js';
 import { UsageError } from '../domain/errors.js';
 import { Filter } from '../filter/filter.js';
-import { loadRules, packagedFilters } from '../filter/load.js';
+import { loadRules, missingFilters, packagedFilters } from '../filter/load.js';
 import type { Rule } from '../filter/rule.js';
 import { runSamples } from '../filter/samples.js';
 import { type Context, configOf } from './desk.js';
@@ -18,10 +17,9 @@ export async function check(context: Context): Promise<ExitCode> {
   const { config, file } = configOf(globals);
   const problems: string[] = [];
   let rules: readonly Rule[] = [];
-  // Those of the default need not be there; a folder that somebody names and that is not there is a slip.
   const filters = config.log.filters;
-  if (filters !== defaultConfig().log.filters && !existsSync(filters))
-    problems.push(`log.filters: there is no folder ${filters}: make it, or name another`);
+  const missing = missingFilters(filters);
+  if (missing !== null) problems.push(missing);
   try {
     rules = loadRules(packagedFilters(), filters);
     Filter.compile(rules, { points: config.points, reply: config.postfix.reply });

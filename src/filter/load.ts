@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { defaultConfig } from '../config/schema.js';
 import { parseToml } from '../config/toml.js';
 import { reasonOf, UsageError } from '../domain/errors.js';
 import { guard } from './guard.js';
@@ -26,6 +27,12 @@ export function loadRules(packagedDir: string, overrideDir: string | null, guard
     ...overriding.filter((rule) => !known.has(rule.name)),
     ...packaged.map((rule) => changed.get(rule.name) ?? rule),
   ];
+}
+
+/** That the folder which the config names is not there, or null; the default one need not be. */
+export function missingFilters(directory: string): string | null {
+  if (directory === defaultConfig().log.filters || existsSync(directory)) return null;
+  return `log.filters: there is no folder ${directory}, so no rule of yours is in force: make it, or name another`;
 }
 
 /** The directory of the packaged rule files, beside `src/` or `dist/`. */

@@ -588,7 +588,7 @@ describe('blockctl check of a folder of rules', () => {
     bench.configure(`[log]\nfilters = "${join(bench.dir, 'absent')}"\n`);
     const { code, stderr } = await bench.run('check');
     expect(code).toBe(1);
-    expect(stderr).toMatch(/log\.filters: there is no folder \S+absent: make it, or name another/);
+    expect(stderr).toMatch(/log\.filters: there is no folder \S+absent, so no rule of yours is in force: make it/);
   });
 });
 

@@ -111,6 +111,16 @@ ctl('with an unknown option', 2, /unknown option/i, 'list', '--everything');
 ctl('ban without an address', 2, /missing|SUBJECT/i, ...fresh(), 'ban');
 ctl('unban without an address', 2, /address|--all/i, ...fresh(), 'unban');
 daemon('with an unknown option', 2, /^blockd: unknown option '--fast'\n/, '--fast');
+daemon(
+  'whose --filters are not there',
+  0,
+  /log\.filters: there is no folder \S+no-such-filters/,
+  ...fresh(),
+  '--log',
+  goodLog,
+  '--filters',
+  at('no-such-filters'),
+);
 daemon('with an argument', 2, /unexpected argument "mail.log"/, 'mail.log');
 daemon('--log without a file', 2, /argument missing|--log/i, '--log');
 
