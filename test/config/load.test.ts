@@ -119,6 +119,10 @@ describe('the config file', () => {
       'postfix.map is a texthash map, whose changes Postfix never notices: use hash, btree, lmdb or cdb',
     ],
     [
+      '[postfix]\nreply = "Blocked until {until} from {address}"',
+      'postfix.reply holds {address}: only {until}, {reason} and {ip} are filled in',
+    ],
+    [
       '[postfix]\nreply = "Go away"',
       'postfix.reply must begin with "Blocked until {until}", and a blank before more: blockd finds its own refusals and their end by it',
     ],

@@ -156,6 +156,7 @@ const WRONG_VALUES: [string, string][] = [
   ['postfix.map', '"texthash:/tmp/x"'],
   ['postfix.map', '"mysql:/tmp/x"'],
   ['postfix.reply', '"Go away"'],
+  ['postfix.reply', '"Blocked until {until} see {address}"'],
   ['postfix.reply', '"Blocked until {until}\\nX OK"'],
   ['log_output.level', '"loud"'],
   ['handover.every', '"often"'],
