@@ -52,7 +52,7 @@ async function begin(): Promise<void> {
   } catch (error) {
     if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
     else if (error instanceof BlockdError) {
-      process.stderr.write(`blockd: ${error.message}\n`);
+      process.stderr.write(`blockd: ${error.message.replaceAll('\n', '\nblockd: ')}\n`);
       process.exitCode = exitCodeOf(error, program.opts<Flags>().once === true);
     } else throw error;
   }
@@ -105,6 +105,8 @@ async function main(flags: Flags): Promise<void> {
     await observation.open(scene);
     await daemon.run();
     isSound = true;
+    if (once && daemon.mapProblem !== null)
+      throw new UnavailableError(`all is read and stored, but the access map is not published: ${daemon.mapProblem}`);
   } finally {
     await observation.close();
     await store.close();

@@ -29,9 +29,11 @@ if (log === undefined && given.length === 0 && !configured) {
   if (!configured && !gives('--store') && !sets('store.url')) {
     const store = `lmdb:${stateFolder()}`;
     args.push('--store', store);
-    process.stdout.write(
-      `To look at it from another terminal:\n  node ${program('blockctl')} --store ${store} list\n\n`,
-    );
+    if (!gives('--help', '-h', '--version', '-V')) {
+      process.stdout.write(
+        `To look at it from another terminal:\n  node ${program('blockctl')} --store ${store} list\n\n`,
+      );
+    }
   }
   forward(spawn(process.execPath, [program('blockd'), ...args], { stdio: 'inherit' }));
 }

@@ -3,7 +3,7 @@ import type { Config } from '../config/schema.js';
 import type { ExitCode } from '../domain/errors.js';
 import { UsageError } from '../domain/errors.js';
 import { Filter } from '../filter/filter.js';
-import { loadRules, packagedFilters } from '../filter/load.js';
+import { loadRules, missingFilters, packagedFilters } from '../filter/load.js';
 import type { Rule } from '../filter/rule.js';
 import { runSamples } from '../filter/samples.js';
 import { type Context, configOf } from './desk.js';
@@ -17,8 +17,11 @@ export async function check(context: Context): Promise<ExitCode> {
   const { config, file } = configOf(globals);
   const problems: string[] = [];
   let rules: readonly Rule[] = [];
+  const filters = config.log.filters;
+  const missing = missingFilters(filters);
+  if (missing !== null) problems.push(missing);
   try {
-    rules = loadRules(packagedFilters(), config.log.filters);
+    rules = loadRules(packagedFilters(), filters);
     Filter.compile(rules, { points: config.points, reply: config.postfix.reply });
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
@@ -34,9 +37,10 @@ export async function check(context: Context): Promise<ExitCode> {
     return problems.length === 0 ? 0 : 1;
   }
   await output.line(`config   ${file ?? 'none: the defaults hold'}`);
-  const own = rules.filter((rule) => rule.file.startsWith(`${config.log.filters}/`)).length;
+  const own = rules.filter((rule) => rule.file.startsWith(`${filters}/`)).length;
+  const origin = own === 0 ? 'all packaged' : `${own} of them from ${filters}`;
   await output.line(
-    `filters  ${plural(rules.length, 'rule')}, ${own === 0 ? 'all packaged' : `${own} of them from ${config.log.filters}`}; ${plural(samples, 'sample line')}`,
+    `filters  ${rules.length === 0 ? 'not usable, see below' : `${plural(rules.length, 'rule')}, ${origin}; ${plural(samples, 'sample line')}`}`,
   );
   for (const { name, entries, bogus, tooWide } of lists) {
     const odd = `${bogus > 0 ? `, ${plural(bogus, 'line')} not understood` : ''}${tooWide > 0 ? `, ${tooWide} too wide` : ''}`;

@@ -1,6 +1,6 @@
 /** `blockctl import fail2ban`: its jails and filters as rule files and a config, with a line on all that is left behind. */
 import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { type ExitCode, reasonOf, UsageError } from '../domain/errors.js';
 import { readJails } from '../fail2ban/jails.js';
 import { carryOver } from '../fail2ban/rules.js';
@@ -97,7 +97,8 @@ function writeAll(
   for (const { name, text } of files) {
     const path = join(target, name);
     try {
-      mkdirSync(dirname(path), { recursive: true });
+      // Also without a rule to hold: the config names it.
+      mkdirSync(join(target, 'filters'), { recursive: true });
       writeFileSync(path, text, { flag: force ? 'w' : 'wx' });
     } catch (error) {
       throw new UsageError(`${path} can't be written: ${reasonOf(error)}`, { cause: error });

@@ -24,7 +24,8 @@ export async function importList(name: string, options: ListOptions, context: Co
   const { output } = context;
   return atDesk(context, { create: options.dryRun !== true, publishes: options.dryRun !== true }, async (desk) => {
     const { subjects, problems } = readList(text, desk.config.ban.ipv6_prefix);
-    for (const { line, sentence } of problems) output.error(`${name}, line ${line}: ${sentence}`);
+    for (const { line, sentence } of problems.slice(0, MOST_TOLD)) output.error(`${name}, line ${line}: ${sentence}`);
+    if (problems.length > MOST_TOLD) output.error(`… and ${problems.length - MOST_TOLD} more lines like these`);
     if (problems.length > 0 && options.skipBad !== true) {
       throw new UsageError(
         `${plural(problems.length, 'line')} of ${name} can't be taken, so nothing is; mend them, or take the rest with --skip-bad`,
@@ -65,6 +66,9 @@ export function readList(text: string, ipv6Prefix: number): List {
   }
   return { subjects, problems };
 }
+
+/** Of a file that is no list at all, as many lines say it. */
+const MOST_TOLD = 20;
 
 /** No address is as long; of what is none, the beginning is told. */
 const LONGEST = 80;

@@ -1,5 +1,6 @@
 /** The two streams of a command: the answer on stdout, all that is said about it on stderr. */
 import { once } from 'node:events';
+import { reasonOf } from '../domain/errors.js';
 import { json, type Look, lookOf, safe } from './terminal.js';
 
 /** Enough to make few writes of a large answer, little enough to show a slow one as it comes. */
@@ -19,12 +20,12 @@ export class Output {
     this.#stderr = stderr;
     this.look = lookOf(stdout);
     // A reader that went away, such as `head`, has seen all that he wants.
-    const quietly = (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EPIPE') process.exit();
-      throw error;
-    };
-    stdout.on('error', quietly);
-    stderr.on('error', quietly);
+    const leave = (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? undefined : 3);
+    stdout.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') this.error(`The answer can't be written: ${reasonOf(error)}`);
+      leave(error);
+    });
+    stderr.on('error', leave);
   }
 
   /** Adds text to the answer. Awaited, it never holds more than the reader has yet to take. */

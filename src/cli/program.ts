@@ -36,7 +36,11 @@ export function buildProgram(version: string, output: Output, finish: (code: Exi
     .option('--json', 'the answer as JSON on stdout')
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(--help shows all options)')
-    .configureOutput({ writeOut: (text) => output.print(text), writeErr: (text) => output.errorText(text) })
+    .configureOutput({
+      writeOut: (text) => output.print(text),
+      writeErr: (text) => output.errorText(text),
+      outputError: (text, write) => write(text.replace(/^error: /, 'blockctl: ')),
+    })
     .exitOverride()
     .addHelpText('after', PROGRAM_EXAMPLES);
   const context = (): Context => ({ globals: program.opts<Globals>(), output });
@@ -247,21 +251,28 @@ Examples:
   curl -s https://lists.example.org/drop.txt | blockctl import list - --dry-run`;
 
 const REPORT_NOTES = `
-Without a log it tells what the daemon of this host has counted from live events, by the hour, in any mode: rejects by
-rule, what bans stopped or would have, and the accepted mail that they would have cost. It has no totals of the mail, and
-rejects that no rule sees, such as greylisting, are not in it. An attempt or a message within ten seconds of a ban's
-begin is taken as of a session that was open before.
+Without a log it tells what the daemon of this host has counted from live
+events, by the hour, in any mode: rejects by rule, what bans stopped or would
+have, and the accepted mail that they would have cost. It has no totals of the
+mail, and rejects that no rule sees, such as greylisting, are not in it. An
+attempt or a message within ten seconds of a ban's begin is taken as of a
+session that was open before.
 
-With logs, nothing is changed, and the daemon need not run. Lines go through the same rules and the same policy as in the daemon,
-on the log's own time; allow rules, mynetworks and "blockctl allow" are honoured.
+With logs, nothing is changed, and the daemon need not run. Lines go through
+the same rules and the same policy as in the daemon, on the log's own time;
+allow rules, mynetworks and "blockctl allow" are honoured.
 
-"stopped" are attempts that your server refused by a rule of its own while their client would have been banned since
-before its session began. Attempts at postscreen's door are never counted as stopped: it does not ask the map.
+"stopped" are attempts that your server refused by a rule of its own while
+their client would have been banned since before its session began. Attempts
+at postscreen's door are never counted as stopped: it does not ask the map.
 
-The totals under "Mail" are counted as pflogsumm counts them. On purpose otherwise: every Postfix instance and service
-name counts (postfix-in/smtpd, postfix/relay/smtp); a queue id that Postfix gives out again is another message; a line
-"message repeated N times" counts N; text of a sender or a header that imitates a log line counts nothing. Rejects by
-milters and content filters in smtpd, which pflogsumm leaves out of "rejected", stand in a line of their own.`;
+The totals under "Mail" are counted as pflogsumm counts them. On purpose
+otherwise: every Postfix instance and service name counts (postfix-in/smtpd,
+postfix/relay/smtp); a queue id that Postfix gives out again is another
+message; a line "message repeated N times" counts N; text of a sender or a
+header that imitates a log line counts nothing. Rejects by milters and content
+filters in smtpd, which pflogsumm leaves out of "rejected", stand in a line of
+their own.`;
 
 function collect(value: string, before: readonly string[] = []): string[] {
   return [...before, value];

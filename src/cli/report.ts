@@ -79,16 +79,27 @@ export async function replay(
   const settings = { ...toPolicySettings(config), dryRun: true };
   const progress = new Progress(process.stderr, logs);
   try {
-    return await makeReport(logs, {
+    const report = await makeReport(logs, {
       filter: filterOf(config),
       policy: new Policy(settings, allowlist, lists),
       ...range,
       trials: trialsFor(settings, allowlist, lists),
       onProgress: ({ lines }) => progress.show(lines),
     });
+    progress.clear();
+    const odd = oddity(report, range);
+    if (odd !== null) output.notice(odd);
+    return report;
   } finally {
     progress.clear();
   }
+}
+
+/** Why a report holds nothing, so that nobody takes it for good news; null where it holds something. */
+function oddity({ lines, from }: LogReport, { since, until }: { since?: number; until?: number }): string | null {
+  if (from !== null) return null;
+  if (lines > 0) return 'no line begins with a date, as those of a mail log do: is it the right file?';
+  return since === undefined && until === undefined ? null : 'no line of it lies in that time';
 }
 
 function filterOf(config: Config): Filter {

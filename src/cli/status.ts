@@ -11,6 +11,7 @@ import { listNoteJson, listNoteSentence, listNotes } from './lists.js';
 import { describeMode } from './mode.js';
 import type { Output } from './output.js';
 import { safe, styled } from './terminal.js';
+import { wrap } from './wrap.js';
 
 export async function status(context: Context): Promise<ExitCode> {
   const { output, globals } = context;
@@ -140,7 +141,8 @@ function toJson({ desk, logs, map, counts, lists }: Facts) {
 async function print({ desk, logs, map, counts, lists }: Facts, output: Output): Promise<void> {
   const { look } = output;
   const { now, note } = desk;
-  const row = (label: string, text: string) => output.line(`${styled(look, 'bold', label.padEnd(8))} ${text}`);
+  const row = (label: string, text: string) =>
+    output.line(`${styled(look, 'bold', label.padEnd(8))} ${wrap(text, look.width, ' '.repeat(9))}`);
   const mode = describeMode(desk.mode);
   await row('mode', desk.mode === 'enforce' ? mode : styled(look, 'yellow', mode));
   if (desk.configuredMode !== desk.mode) {

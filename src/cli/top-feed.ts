@@ -150,6 +150,8 @@ export class TopFeed {
     }
     for (const change of anew ? (await store.history(CHANGES_READ)).reverse() : changes) {
       if (change.type === 'ban') {
+        // It takes the place of the ban that its subject was under.
+        for (const before of this.#recent) if (before.subject === change.ban.subject) this.#ended.add(nameOf(before));
         this.#ended.delete(nameOf(change.ban));
         this.#recent.unshift(change.ban);
       } else if (change.type === 'release') this.#ended.add(nameOf(change.release.ban));

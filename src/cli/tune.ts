@@ -38,6 +38,10 @@ function rowJson({ halfLifeMs, firstMs, ...row }: TuneRow) {
 }
 
 async function print(rows: readonly TuneRow[], lines: number, all: boolean, output: Output): Promise<void> {
+  if (rows.every(({ rejects }) => rejects === 0)) {
+    await output.line(`Nothing was rejected in ${number(lines)} lines: on these logs no policy differs from another.`);
+    return;
+  }
   const shown = rows.filter(({ frontier, current, best }) => all || frontier || current || best);
   const rest = all ? '' : `; shown are those that no other beats (--all shows all)`;
   await output.line(`${rows.length} policies over ${number(lines)} lines${rest}\n`);

@@ -57,11 +57,18 @@ export function tables<F extends Fields>(keys: F): Field<readonly Value<ReturnTy
     keys,
     read(value, key, context) {
       if (value === undefined) return [];
+      // TOML's own headings don't count.
+      const heading = `[[${key.filter((part) => !/^\d+$/.test(part)).join('.')}]]`;
       if (!Array.isArray(value)) {
-        context.problem(key, `is a list of tables: write the keys of each under [[${key.join('.')}]]`);
+        context.problem(key, `is a list of tables: write the keys of each under ${heading}`);
         return [];
       }
-      return value.map((one, index) => each.read(one, [...key, String(index + 1)], context));
+      return value.flatMap((one, index) => {
+        const place = [...key, String(index + 1)];
+        if (isTable(one)) return [each.read(one, place, context)];
+        context.problem(place, `is a table: write its keys under ${heading}, not ${shown(one)}`);
+        return [];
+      });
     },
   };
 }
@@ -222,9 +229,11 @@ function readText(value: unknown, key: readonly string[], context: ReadContext, 
 
 function tableOf(value: unknown, key: readonly string[], context: ReadContext): Record<string, unknown> {
   if (value === undefined) return {};
-  if (typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)) {
-    return value as Record<string, unknown>;
-  }
+  if (isTable(value)) return value;
   context.problem(key, `is a section: write its keys under [${key.join('.')}], not ${shown(value)}`);
   return {};
+}
+
+function isTable(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
 }

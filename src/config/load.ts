@@ -5,13 +5,13 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { isAbsolute, resolve } from 'node:path';
-import { parse, TomlError } from 'smol-toml';
+import { parse } from 'smol-toml';
 import { formatDuration } from '../domain/duration.js';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
-import { maskPasswordsIn } from '../domain/secret.js';
 import { distanceOf } from '../domain/spelling.js';
 import { type Field, UNKNOWN_KEY } from './field.js';
 import { type Config, configSchema } from './schema.js';
+import { parseToml } from './toml.js';
 
 export const DEFAULT_CONFIG_FILE = '/etc/blockd/blockd.toml';
 
@@ -275,17 +275,7 @@ function readToml(file: string, mustExist: boolean): Record<string, unknown> | n
     }
     throw new UsageError(`The config file ${file} can't be read: ${reasonOf(error)}.`, { cause: error });
   }
-  try {
-    return parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch (error) {
-    if (!(error instanceof TomlError))
-      throw new UsageError(`${file}: is not UTF-8 text: ${reasonOf(error)}`, {
-        cause: error,
-      });
-    const what = (error.message.split('\n')[0] ?? '').replace(/^Invalid TOML document: /, '');
-    const place = maskPasswordsIn(error.codeblock.trimEnd());
-    throw new UsageError(`${file}: line ${error.line}, column ${error.column}: ${what}\n${place}`, { cause: error });
-  }
+  return parseToml(bytes, file, true);
 }
 
 /** The key of `--set`: dotted, with a rule's name whole after `points.`; null when there is none. */

@@ -84,7 +84,8 @@ const REPLY: TextRule = {
     if (!/^Blocked until \{until\}(?: |$)/.test(text)) {
       return 'must begin with "Blocked until {until}", and a blank before more: blockd finds its own refusals and their end by it';
     }
-    return null;
+    const unfilled = /\{\w+\}/.exec(text.replace(/\{(?:until|reason|ip)\}/g, ''))?.[0];
+    return unfilled === undefined ? null : `holds ${unfilled}: only {until}, {reason} and {ip} are filled in`;
   },
 };
 

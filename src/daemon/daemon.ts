@@ -171,6 +171,11 @@ export class Daemon {
     return { startedAt: this.#startedAt, lines: this.#lines, loopDelayMs: this.#loopDelay.recentMs };
   }
 
+  /** Why the access map could not be published last, or null. */
+  get mapProblem(): string | null {
+    return this.#publisher?.problem ?? null;
+  }
+
   /** Ends `run()` in good order: the batch at hand is committed, the map stays in place. */
   stop(reason: string): void {
     if (this.#stopping.signal.aborted) return;

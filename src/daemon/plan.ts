@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { type Config, DEFAULT_MAP_PATH } from '../config/schema.js';
 import { reasonOf, UsageError } from '../domain/errors.js';
 import { Filter } from '../filter/filter.js';
-import { loadRules, packagedFilters } from '../filter/load.js';
+import { loadRules, missingFilters, packagedFilters } from '../filter/load.js';
 import { AccessMap, parseMapSpec } from '../postfix/access-map.js';
 import { defaultMapType } from '../postfix/postconf.js';
 import { PostscreenMap } from '../postfix/postscreen-map.js';
@@ -32,6 +32,8 @@ export async function makePlan(
   config: Config,
   options: { readonly once: boolean; readonly logger: Logger },
 ): Promise<Plan> {
+  const missing = missingFilters(config.log.filters);
+  if (missing !== null) options.logger.warn({ event: 'filters-missing' }, missing);
   const rules = loadRules(packagedFilters(), config.log.filters, 'own');
   const filter = Filter.compile(rules, {
     points: config.points,

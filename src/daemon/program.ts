@@ -30,10 +30,11 @@ Examples:
                                                      blockctl --store lmdb:/tmp/trial list --all
 
 Signals: SIGHUP reads config and rules again, SIGTERM and SIGINT end in good order.
-Exit codes: 0 done, 2 usage or config error, or the store of a newer blockd (3 with --once), 3 store or Postfix
-unavailable.`,
+Exit codes: 0 done, 2 usage or config error, or the store of a newer blockd
+(3 with --once), 3 store or Postfix unavailable.`,
     )
     .allowExcessArguments()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'blockd: ')) })
     .showHelpAfterError('(blockd --help shows all options)')
     .exitOverride();
 }

@@ -58,6 +58,11 @@ export class Publisher {
     return this.#leftOut;
   }
 
+  /** Why the map is not as it should be, or null. */
+  get problem(): string | null {
+    return this.#lastError;
+  }
+
   /** Something changed: publish soon. */
   request(): void {
     const now = performance.now();
@@ -122,7 +127,7 @@ export class Publisher {
         const { added, removed, entries, repaired } = result;
         this.#logger.info(
           { event: 'published', added, removed, entries, repaired, tookMs: Math.round(performance.now() - now) },
-          `access map published: ${entries} entries (${added} added, ${removed} removed)`,
+          `access map published: ${entries} ${entries === 1 ? 'entry' : 'entries'} (${added} added, ${removed} removed)`,
         );
       }
       this.#endsAt = Math.max(this.#options.soonestEnd(), Date.now() + FIRST_GAP_MS);

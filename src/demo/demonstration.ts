@@ -69,6 +69,8 @@ export async function demonstrate(why: string): Promise<void> {
   };
   const interrupted = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupted.abort());
+  // A reader that went away, such as `head`, ends it like a Ctrl-C: the daemon and its folder must not stay behind.
+  process.stdout.on('error', () => interrupted.abort());
   const daemon = startDaemon(log, map, join(folder, 'store'));
   try {
     say(why);

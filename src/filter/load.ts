@@ -1,8 +1,9 @@
 /** Rule files: the packaged ones, and the admin's, which add to and override them by rule name. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parse, TomlError } from 'smol-toml';
+import { defaultConfig } from '../config/schema.js';
+import { parseToml } from '../config/toml.js';
 import { reasonOf, UsageError } from '../domain/errors.js';
 import { guard } from './guard.js';
 import { parseRulePattern, type Rule } from './rule.js';
@@ -28,6 +29,12 @@ export function loadRules(packagedDir: string, overrideDir: string | null, guard
   ];
 }
 
+/** That the folder which the config names is not there, or null; the default one need not be. */
+export function missingFilters(directory: string): string | null {
+  if (directory === defaultConfig().log.filters || existsSync(directory)) return null;
+  return `log.filters: there is no folder ${directory}, so no rule of yours is in force: make it, or name another`;
+}
+
 /** The directory of the packaged rule files, beside `src/` or `dist/`. */
 export function packagedFilters(): string {
   for (let directory = dirname(fileURLToPath(import.meta.url)); ; directory = dirname(directory)) {
@@ -37,18 +44,11 @@ export function packagedFilters(): string {
   }
 }
 
-/** The rules of one file's text. */
-export function parseRules(text: string, file: string, { packaged, guarded }: Origin = OWN): Rule[] {
-  let document: unknown;
-  try {
-    document = parse(text);
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    const [reason] = error.message.split('\n');
-    throw new UsageError(`${file}, line ${error.line}: ${reason}`);
-  }
-  const { rules, problems } = readRuleFile(document);
-  if (problems.length > 0) throw new UsageError(`${file}: ${problems.join('; ')}`);
+/** The rules of one file's text. Whatever is wrong with its keys is said at once, a line each. */
+export function parseRules(content: string | Uint8Array, file: string, { packaged, guarded }: Origin = OWN): Rule[] {
+  const { rules, problems } = readRuleFile(parseToml(content, file, false));
+  const said = problems.map(({ rule, sentence }) => `${file}${rule === null ? '' : `, ${rule}`}: ${sentence}`);
+  if (said.length > 0) throw new UsageError(said.join('\n'));
   const names = new Set<string>();
   return rules.map((rule) => {
     const place = `${file}, rule "${rule.name}"`;
@@ -79,11 +79,12 @@ interface Origin {
 const OWN: Origin = { packaged: false, guarded: true };
 
 function readDirectory(directory: string, origin: Origin): Rule[] {
+  if (isFile(directory)) throw new UsageError(`${directory}: is a file; name the folder of the rule files`);
   const files = attempt(directory, () => readdirSync(directory)).filter((name) => name.endsWith('.toml'));
   const rules = files.sort().flatMap((name) => {
     const file = join(directory, name);
     return parseRules(
-      attempt(file, () => readFileSync(file, 'utf8')),
+      attempt(file, () => readFileSync(file)),
       file,
       origin,
     );
@@ -98,6 +99,10 @@ function readDirectory(directory: string, origin: Origin): Rule[] {
     first.set(rule.name, rule);
   }
   return rules;
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
 }
 
 function attempt<T>(path: string, read: () => T): T {

@@ -7,6 +7,7 @@ import {
   optionalText,
   type ReadContext,
   section,
+  shown,
   type TextRule,
   tables,
   texts,
@@ -19,25 +20,45 @@ import { nearest } from './nearest.js';
 /** A rule as written; its pattern is not judged yet. */
 export type WrittenRule = Value<typeof ruleFields>;
 
-/** The rules of a file's TOML, and all that is wrong with it, a sentence each. */
-export function readRuleFile(document: unknown): {
+/** What is wrong with a file, or with one of its rules. */
+export interface RuleProblem {
+  /** `rule "local/x"`, or null where it is not about one rule. */
+  readonly rule: string | null;
+  readonly sentence: string;
+}
+
+/** The rules of a file's TOML, and all that is wrong with it. */
+export function readRuleFile(document: Record<string, unknown>): {
   readonly rules: readonly WrittenRule[];
-  readonly problems: string[];
+  readonly problems: readonly RuleProblem[];
 } {
-  const problems: string[] = [];
+  const problems: RuleProblem[] = [];
   const nameOf = (index: number): string => {
     const name = (document as { rule?: { name?: unknown }[] }).rule?.[index]?.name;
-    return typeof name === 'string' ? `rule "${name}"` : `rule number ${index + 1}`;
+    return typeof name === 'string' ? `rule ${JSON.stringify(name)}` : `rule number ${index + 1}`;
   };
   const context: ReadContext = {
     problem: ([list, index, ...key], sentence) => {
-      const which = list === 'rule' && index !== undefined ? `${nameOf(Number(index) - 1)}: ` : '';
-      const named = which === '' ? [list, ...(index === undefined ? [] : [index])] : key;
-      problems.push(`${which}${sentence === UNKNOWN_KEY ? unknown(named) : `${named.join('.')} ${sentence}`.trim()}`);
+      const rule = list === 'rule' && index !== undefined ? nameOf(Number(index) - 1) : null;
+      const named = rule === null ? [list, ...(index === undefined ? [] : [index])] : key;
+      const whole = sentence === UNKNOWN_KEY ? unknown(named) : `${named.join('.')} ${sentence}`.trim();
+      problems.push({ rule, sentence: whole });
     },
     baseOf: () => null,
   };
-  const { rule } = fileFields.read(document, [], context);
+  const { rule: list, ...others } = document;
+  const strays = Object.keys(others).filter((key) => Object.hasOwn(ruleKeys, key));
+  if (strays.length > 0) {
+    const what = strays.length === 1 ? 'belongs to a rule' : 'belong to a rule';
+    problems.push({
+      rule: null,
+      sentence: `${strays.join(', ')} ${what}: write [[rule]] above the keys of each`,
+    });
+  } else if (list === undefined) {
+    problems.push({ rule: null, sentence: 'holds no rule: write [[rule]] above the keys of each, or remove the file' });
+  }
+  const known = Object.fromEntries(Object.entries(document).filter(([key]) => !strays.includes(key)));
+  const { rule } = fileFields.read(known, [], context);
   return { rules: rule, problems };
 }
 
@@ -86,7 +107,9 @@ const programs: Field<readonly string[]> = {
 
 const sampleFields = {
   line: text(),
-  ip: text({ wrong: (ip) => (parseAddress(ip) === ip ? null : 'wants an address as blockd prints it') }),
+  ip: text({
+    wrong: (ip) => (parseAddress(ip) === ip ? null : `wants an address, such as "203.0.113.9", not ${shown(ip)}`),
+  }),
   points: points(),
 };
 
@@ -110,13 +133,4 @@ const ruleKeys = {
 const ruleFields = section(ruleKeys);
 const KEYS = [...Object.keys(ruleKeys), 'rule'];
 
-const rules = tables(ruleKeys);
-const fileFields = section({
-  rule: {
-    ...rules,
-    read(value, key, context) {
-      if (value === undefined) context.problem(key, 'is missing: write the keys of each rule under [[rule]]');
-      return rules.read(value, key, context);
-    },
-  } satisfies Field<readonly WrittenRule[]>,
-});
+const fileFields = section({ rule: tables(ruleKeys) });

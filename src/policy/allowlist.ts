@@ -63,7 +63,9 @@ export class Allowlist {
       if (network === null) continue;
       const table = isIPv4(network.base) ? this.#v4 : this.#v6;
       const bases = table.get(network.prefix) ?? new Map<string, string>();
-      bases.set(bitsOf(addressBytes(network.base), network.prefix), why);
+      const bits = bitsOf(addressBytes(network.base), network.prefix);
+      // Of several reasons the first holds: loopback stays loopback when mynetworks names it too.
+      if (!bases.has(bits)) bases.set(bits, why);
       table.set(network.prefix, bases);
       this.#networks.push({ ...network, why });
     }

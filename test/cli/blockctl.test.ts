@@ -1,8 +1,20 @@
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { daemonNoteName } from '../../src/store/daemon-note.js';
+import { Terminal } from '../support/terminal.js';
 import { Bench, BLOCKCTL, execute, offenses } from './support.js';
 
 const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
@@ -79,6 +91,17 @@ describe('blockctl', () => {
     const { code, stdout, stderr } = await bench.run('list', '--json');
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toBe(`blockctl: ${bench.config}: unknown key score.treshold; did you mean score.threshold?\n`);
+  });
+
+  it('says that the disk is full where its answer goes, exit code 3', async () => {
+    const args = ['--config', bench.config, '--store', bench.store, 'check'];
+    const full = openSync('/dev/full', 'w');
+    const { status, stderr } = spawnSync(process.execPath, [BLOCKCTL, ...args], {
+      stdio: ['ignore', full, 'pipe'],
+      encoding: 'utf8',
+    });
+    closeSync(full);
+    expect([status, stderr]).toEqual([3, "blockctl: The answer can't be written: no space left on the device\n"]);
   });
 
   it('takes its options before and after the command', async () => {
@@ -472,6 +495,16 @@ describe('blockctl status', () => {
     expect(stdout).toMatch(/counted +1000 lines, 12 offenses, 3 bans, 1 release, 7 refused, since its start 1 h ago/);
   });
 
+  it('breaks no word at the edge of a narrow terminal', async () => {
+    bench.configure('store.host = "mx1"\n');
+    await setNote({});
+    const command = `${process.execPath} ${BLOCKCTL} --config ${bench.config} --store ${bench.store} status`;
+    const terminal = new Terminal(command, { columns: 60, rows: 24 });
+    await expect.poll(() => terminal.text, { timeout: 15_000 }).toMatch(/AFTER 0/);
+    expect(terminal.text).toMatch(/^counted .*\n {9}\S.* ago$/m);
+    terminal.close();
+  }, 20_000);
+
   it('tells a stopped daemon from one that died', async () => {
     bench.configure('store.host = "mx1"\n');
     await setNote({ stoppedAt: Date.now() - 180_000 });
@@ -516,6 +549,7 @@ describe('blockctl check', () => {
     const unsafe = await bench.run('check');
     expect(unsafe.code).toBe(1);
     expect(unsafe.stderr).toMatch(/mine\.toml.*mine\/rule/);
+    expect(unsafe.stdout).toMatch(/^filters +not usable, see below$/m);
 
     const line = 'Nov 25 01:12:15 mx postfix/smtpd[1]: hello from unknown[203.0.113.9]';
     bench.file(
@@ -537,6 +571,24 @@ describe('blockctl check', () => {
     expect(sound.stderr).toBe('');
     expect(sound.stdout).toMatch(/1 of them from/);
     expect((await bench.run('check', '--set', 'points.mine/rool=3')).code).toBe(1);
+  });
+});
+
+describe('blockctl check of a folder of rules', () => {
+  it('counts each mistake of a rule file', async () => {
+    mkdirSync(join(bench.dir, 'filters'));
+    bench.configure(`[log]\nfilters = "${join(bench.dir, 'filters')}"\n`);
+    bench.file('filters/mine.toml', '[[rule]]\nname = "mine/rule"\nkind = "x"\npionts = 1\n');
+    const { problems } = JSON.parse((await bench.run('check', '--json')).stdout) as { problems: string[] };
+    expect(problems).toHaveLength(5);
+    expect(problems.filter((one) => /mine\.toml, rule "mine\/rule": \w/.test(one))).toEqual(problems);
+  });
+
+  it('says that the one that the config names is not there, but not that nobody made the default one', async () => {
+    bench.configure(`[log]\nfilters = "${join(bench.dir, 'absent')}"\n`);
+    const { code, stderr } = await bench.run('check');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/log\.filters: there is no folder \S+absent, so no rule of yours is in force: make it/);
   });
 });
 

@@ -68,6 +68,13 @@ describe('a list of addresses', () => {
     expect(await banned()).toEqual([]);
   });
 
+  it('that is no list at all is told by its first lines', async () => {
+    const { code, stderr } = await bench.run('import', 'list', bench.file('l', 'no address\n'.repeat(1_000)));
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/l, line 20: .*\nblockctl: … and 980 more lines like these\nblockctl: 1000 lines of /);
+    expect(stderr.split('\n')).toHaveLength(23);
+  });
+
   it('is taken without its bad lines when that is asked for', async () => {
     const list = bench.file('l', '203.0.113.9\nnonsense\n');
     const { code, stderr } = await bench.run('import', 'list', list, '--skip-bad');

@@ -105,6 +105,18 @@ test('--since and --until cut the log', async () => {
   expect(part.from >= '2026-05-03T01:00').toBe(true);
 });
 
+test('what holds nothing is not taken for good news', async () => {
+  const page = bench.file('page.txt', 'hello\nworld\n');
+  expect((await bench.run('report', page)).stderr).toMatch(/no line begins with a date, .*: is it the right file\?\n$/);
+  expect((await bench.run('report', '--until', '2001-01-01', log)).stderr).toMatch(
+    /no line of it lies in that time\n$/,
+  );
+  expect((await bench.run('report', bench.file('empty.log', ''))).stderr).toBe('');
+  expect((await bench.run('tune', page)).stdout).toBe(
+    'Nothing was rejected in 2 lines: on these logs no policy differs from another.\n',
+  );
+});
+
 test('reads standard input as a process, whatever packs it', async () => {
   const line =
     '2026-05-03T00:00:00Z mx postfix/smtpd[7]: NOQUEUE: reject: RCPT from unknown[203.0.113.9]: 550 5.1.1 <x@lab.example>: Recipient address rejected: User unknown; from=<> to=<x@lab.example> proto=ESMTP helo=<x>\n';

@@ -55,6 +55,18 @@ describe('top', () => {
     expect(one.state).toEqual({ alternate: true, cursor: false });
   }, 30_000);
 
+  it('shows of a subject that was banned anew only the last ban as active', async () => {
+    await bench.judge(offenses('203.0.113.9', 6, 5_000));
+    await bench.run('ban', '203.0.113.9', '--for', '2d');
+    const { bans } = (await bench.json('top')) as { bans: { by: string; active: boolean }[] };
+    expect(bans.map(({ by, active }) => [by, active])).toEqual([
+      ['person', true],
+      ['score', false],
+    ]);
+    await bench.run('unban', '203.0.113.9');
+    expect(await bench.json('top')).toMatchObject({ banned: 0, bans: [{ active: false }, { active: false }] });
+  });
+
   it('is live: a ban that is made now comes by itself, with the rejects that led to it', async () => {
     const log = bench.file('mail.log', '');
     const args = ['--config', bench.config, '--store', bench.store, '--log', log, '--from-start'];

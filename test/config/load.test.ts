@@ -119,6 +119,10 @@ describe('the config file', () => {
       'postfix.map is a texthash map, whose changes Postfix never notices: use hash, btree, lmdb or cdb',
     ],
     [
+      '[postfix]\nreply = "Blocked until {until} from {address}"',
+      'postfix.reply holds {address}: only {until}, {reason} and {ip} are filled in',
+    ],
+    [
       '[postfix]\nreply = "Go away"',
       'postfix.reply must begin with "Blocked until {until}", and a blank before more: blockd finds its own refusals and their end by it',
     ],
@@ -339,6 +343,8 @@ describe('lists of others', () => {
     expect(complaint({ file: fileWith(one + one) })).toContain('lists.2.name "drop" is the name of a list above');
     expect(complaint({ file: fileWith(list(`${FILE}\npoints = 2`, '../x')) })).toContain('"../x" is no name');
     expect(complaint({ file: fileWith('lists = "drop"\n') })).toContain('write the keys of each under [[lists]]');
-    expect(complaint({ file: fileWith('lists = ["drop"]\n') })).toContain('lists.1 is a section');
+    expect(complaint({ file: fileWith('lists = ["drop"]\n') })).toContain(
+      'lists.1 is a table: write its keys under [[lists]], not "drop"',
+    );
   });
 });

@@ -47,6 +47,14 @@ test.each(['SIGINT', 'SIGTERM'] as const)(
   60_000,
 );
 
+test('a reader that goes away ends it, and nothing stays behind', async () => {
+  const { child, folder, said } = start();
+  for (let tries = 0; tries < 600 && !/ s ban /.test(said()); tries++) await sleep(50);
+  child.stdout?.destroy();
+  await once(child, 'exit');
+  expectNothingLeft(folder);
+}, 60_000);
+
 function start(): { child: ChildProcess; folder: string; said: () => string } {
   const folder = mkdtempSync(join(tmpdir(), 'blockd-demo-test-'));
   folders.push(folder);

@@ -39,6 +39,12 @@ test("the daemon's own words and exit code come through", async () => {
   expect(said()).toMatch(/score\.treshold.*score\.threshold/s);
 });
 
+test('asked for its version, it says no more than that', async () => {
+  const { code, said } = await start(['--version']).ended;
+  expect(code).toBe(0);
+  expect(said()).toMatch(/^\d+\.\d+\.\d+\n$/);
+});
+
 test('a signal ends the daemon too, in good order', async () => {
   const { child, ended, said } = start(['--log', log, '--store', `lmdb:${folder}/store`]);
   for (let tries = 0; tries < 400 && !said().includes('"started"'); tries++) await sleep(50);

@@ -106,11 +106,21 @@ for (const time of ['-1h', '1', 'for ever', '0s', '99999d', '1e9d', '']) {
 
 // Arguments.
 ctl('without a command', 2, /Usage|command/i);
-ctl('with an unknown command', 2, /unknown command|bann/i, 'bann');
+ctl('with an unknown command', 2, /^blockctl: unknown command 'bann'\n/, 'bann');
 ctl('with an unknown option', 2, /unknown option/i, 'list', '--everything');
 ctl('ban without an address', 2, /missing|SUBJECT/i, ...fresh(), 'ban');
 ctl('unban without an address', 2, /address|--all/i, ...fresh(), 'unban');
-daemon('with an unknown option', 2, /unknown option/i, '--fast');
+daemon('with an unknown option', 2, /^blockd: unknown option '--fast'\n/, '--fast');
+daemon(
+  'whose --filters are not there',
+  0,
+  /log\.filters: there is no folder \S+no-such-filters/,
+  ...fresh(),
+  '--log',
+  goodLog,
+  '--filters',
+  at('no-such-filters'),
+);
 daemon('with an argument', 2, /unexpected argument "mail.log"/, 'mail.log');
 daemon('--log without a file', 2, /argument missing|--log/i, '--log');
 
@@ -146,6 +156,7 @@ const WRONG_VALUES: [string, string][] = [
   ['postfix.map', '"texthash:/tmp/x"'],
   ['postfix.map', '"mysql:/tmp/x"'],
   ['postfix.reply', '"Go away"'],
+  ['postfix.reply', '"Blocked until {until} see {address}"'],
   ['postfix.reply', '"Blocked until {until}\\nX OK"'],
   ['log_output.level', '"loud"'],
   ['handover.every', '"often"'],
@@ -184,6 +195,12 @@ ctl('config that is a directory', 2, /directory/, '--config', folder, 'check');
 ctl('config that is missing', 2, /no-such/, '--config', at('no-such.toml'), 'check');
 ctl('config that is binary', 2, /file-\d+/, '--config', written(Buffer.from([0xff, 0xfe, 0x00, 0x80])), 'check');
 daemon('with a misspelt key', 2, /score\.treshold.*score\.threshold/s, ...toml('[score]\ntreshold = 3'));
+daemon(
+  'with two mistakes',
+  2,
+  /^blockd: \S+ unknown key foo\nblockd: \S+ score.threshold wants .*\n$/,
+  ...toml('foo = 1\n[score]\nthreshold = 0'),
+);
 daemon('with ban.first over ban.max', 2, /ban\.first|ban\.max/, '--log', goodLog, '--set', 'ban.first=8d');
 daemon(
   'with points for a rule that is none',
@@ -265,6 +282,20 @@ for (const map of [
 ]) {
   daemon(`--map ${JSON.stringify(map)}`, 2, /map/, ...fresh(), '--log', goodLog, '--mode', 'enforce', `--map=${map}`);
 }
+daemon(
+  '--once with a map that can not be written',
+  3,
+  /^blockd: all is read and stored, but the access map is not published: .*postmap/m,
+  ...fresh(),
+  '--log',
+  goodLog,
+  '--mode',
+  'enforce',
+  '--map',
+  `hash:${at('unwritten/access')}`,
+  '--set',
+  `postfix.postmap=${at('no-such-postmap')}`,
+);
 daemon('--mode kill', 2, /mode/, ...fresh(), '--log', goodLog, '--mode', 'kill');
 ctl(
   'sync to a map that is a directory',

@@ -81,7 +81,7 @@ describe('a mistake in a rule file is named with file, rule and reason', () => {
     [
       'an unknown key',
       rule('test/a', 'pionts = 2'),
-      /a\.toml: rule "test\/a": unknown key pionts; did you mean points\?/,
+      /a\.toml, rule "test\/a": unknown key pionts; did you mean points\?$/,
     ],
     ['an unknown kind', rule('test/a').replace('"offense"', '"crime"'), /rule "test\/a": kind/],
     ['no pattern', rule('test/a').replace(/pattern.*\n/, ''), /rule "test\/a": pattern is missing/],
@@ -89,8 +89,22 @@ describe('a mistake in a rule file is named with file, rule and reason', () => {
     ['no kind', rule('test/a').replace(/kind.*\n/, ''), /rule "test\/a": kind is missing/],
     ['no program', rule('test/a').replace(/program.*\n/, ''), /rule "test\/a": program is missing/],
     ['no program in its list', rule('test/a').replace(/program.*\n/, 'program = []\n'), /program is missing/],
-    ['two mistakes', rule('Test A', 'echo = 1'), /name wants lower-case.*; rule "Test A": echo wants true or false/],
-    ['a rule that is no table', 'rule = [1]', /rule number 1: is a section/],
+    [
+      'two mistakes, a line each,',
+      rule('Test A', 'echo = 1'),
+      /^\S+a\.toml, rule "Test A": name wants lower-case.*\n\S+a\.toml, rule "Test A": echo wants true or false.*$/,
+    ],
+    ['a rule that is no table', 'rule = [1]', /rule number 1: is a table: write its keys under \[\[rule\]\], not 1$/],
+    [
+      'a sample that is no table',
+      rule('test/a', 'matches = ["x"]'),
+      /rule "test\/a": matches\.1 is a table: write its keys under \[\[rule\.matches\]\], not "x"$/,
+    ],
+    [
+      'keys without their heading',
+      rule('test/a').replace('[[rule]]', ''),
+      /a\.toml: name, kind, points, program, description, pattern belong to a rule: write \[\[rule\]\] above the keys of each$/,
+    ],
     ['rules that are no list', 'rule = 1', /a\.toml: rule is a list of tables/],
     ['no points', rule('test/a').replace(/points.*\n/, ''), /rule "test\/a": wants points/],
     ['negative points', rule('test/a').replace('points = 1', 'points = -1'), /rule "test\/a": points/],
@@ -100,11 +114,13 @@ describe('a mistake in a rule file is named with file, rule and reason', () => {
     [
       'a bad sample address',
       rule('test/a', 'matches = [{ line = "x", ip = "1.2.3" }]'),
-      /rule "test\/a": matches\.1\.ip wants an address/,
+      /rule "test\/a": matches\.1\.ip wants an address, such as "203\.0\.113\.9", not "1\.2\.3"$/,
     ],
-    ['no rules at all', '', /a\.toml: rule is missing/],
+    ['no rules at all', '', /a\.toml: holds no rule: write \[\[rule\]\] above the keys of each, or remove the file$/],
+    ['nothing but comments', '# [[rule]]\n', /a\.toml: holds no rule/],
     ['another table', 'x = 1', /a\.toml: unknown key x/],
-    ['broken TOML', '[[rule]\n', /a\.toml, line 1/],
+    ['broken TOML', '[[rule]\n', /a\.toml: line 1, column 8: expected end of table array declaration$/],
+    ['what is no text', Uint8Array.of(0, 0xff, 1), /a\.toml: is not UTF-8 text$/],
   ])('%s', (_, text, reason) => {
     writeFileSync(join(packaged, 'a.toml'), text);
     expect(() => loadRules(packaged, null)).toThrow(UsageError);
@@ -119,9 +135,7 @@ describe('a mistake in a rule file is named with file, rule and reason', () => {
 
   test('a directory that is a file', () => {
     writeFileSync(join(root, 'file'), '');
-    expect(() => loadRules(packaged, join(root, 'file'))).toThrow(
-      /file: can't be read: a part of the path is not a directory/,
-    );
+    expect(() => loadRules(packaged, join(root, 'file'))).toThrow(/file: is a file; name the folder of the rule files/);
   });
 });
 

@@ -9,6 +9,8 @@ describe('the never-banned', () => {
   it('always hold loopback', () => {
     expect(list({}).why('127.0.0.53', null)).toBe('loopback');
     expect(list({}).why('::1', null)).toBe('loopback');
+    expect(list({ mynetworks: ['127.0.0.0/8', '::1/128'] }).why('127.0.0.53', null)).toBe('loopback');
+    expect(list({ mynetworks: ['127.0.0.0/8', '::1/128'] }).why('::1', null)).toBe('loopback');
     expect(list({}).why('203.0.113.9', null)).toBeNull();
   });
 
