@@ -1,5 +1,5 @@
 /** `blockctl report`: what a policy would have done with these logs, whom it would have stopped, and whose mail it would have cost. */
-import { writeFileSync } from 'node:fs';
+import { realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { toPolicySettings } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { type ExitCode, reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
@@ -136,10 +136,24 @@ async function allowRulesOf(context: Context): Promise<AllowRules> {
   return found[0] ?? { addresses: [], hostnames: [] };
 }
 
+/** Whole or not at all: a full disk leaves the page of last time. What is no file, such as a pipe, is written to as it is. */
 export function writePage(path: string, page: string): void {
   try {
-    writeFileSync(path, page);
+    const known = statSync(path, { throwIfNoEntry: false });
+    if (known !== undefined && !known.isFile()) writeFileSync(path, page);
+    else replaceFile(known === undefined ? path : realpathSync(path), page);
   } catch (error) {
     throw new UsageError(`The page ${path} can't be written: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+function replaceFile(path: string, content: string): void {
+  const aside = `${path}.${process.pid}.new`;
+  try {
+    writeFileSync(aside, content, { flag: 'wx' });
+    renameSync(aside, path);
+  } catch (error) {
+    rmSync(aside, { force: true });
+    throw error;
   }
 }

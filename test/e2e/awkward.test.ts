@@ -4,8 +4,10 @@ import {
   appendFileSync,
   chmodSync,
   chownSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -502,6 +504,28 @@ describe('a full disk', () => {
     expect(execFileSync('postmap', ['-q', '203.0.113.10', `hash:${mount}/access`], { encoding: 'utf8' })).toContain(
       'Blocked until',
     );
+  }, 60_000);
+
+  it("leaves the report's page of last time, and nothing beside it", async () => {
+    const page = `${mount}/pages/report.html`;
+    const link = `${mount}/report.html`;
+    mkdirSync(`${mount}/pages`);
+    symlinkSync(page, link);
+    const log = at('page.log');
+    writeFileSync(log, reject('203.0.113.9').repeat(3));
+    const write = () => blockctl([...fresh(), 'report', '--html', link, log]);
+    writeFileSync(page, 'of last time');
+    execFileSync('sh', ['-c', `cat /dev/zero > ${mount}/filler || true`], { stdio: 'ignore' });
+    const full = await write();
+    expect(full.code).toBe(2);
+    expect(full.stderr).toMatch(/report\.html can't be written: no space left/i);
+    expect(readFileSync(page, 'utf8')).toBe('of last time');
+    expect(readdirSync(`${mount}/pages`)).toEqual(['report.html']);
+    rmSync(`${mount}/filler`);
+    expect(await write()).toMatchObject({ code: 0 });
+    expect(readFileSync(page, 'utf8')).toMatch(/<\/html>\n$/);
+    expect(lstatSync(link).isSymbolicLink()).toBe(true);
+    rmSync(`${mount}/pages`, { recursive: true });
   }, 60_000);
 
   it('leaves the store as it was, and the log is read when there is room again', async () => {
