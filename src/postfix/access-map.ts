@@ -89,6 +89,8 @@ export interface SweepResult {
 
 const DAY_MS = 86_400_000;
 const LOCK_WAIT_MS = 20_000;
+/** A reload takes a fraction of a second; one that hangs ends here. */
+const RELOAD_MS = 10_000;
 /** How long `intact` waits for a publisher that is at it; the next look comes anyway. */
 const LOOK_WAIT_MS = 1_000;
 /** From here on changes are cheaper than all anew: 22 ms against 40 at 10,000 entries of `lmdb`, 44 against 65 of `hash`. */
@@ -148,6 +150,7 @@ export class AccessMap {
   readonly #postmap: Postmap;
   /** What this process published last: spares reading it back. */
   #last: { readonly stamps: string; readonly lines: OwnLines } | null = null;
+  #reloadDue = false;
   #rendered = new Map<string, Rendered>();
   #leftOut = 0;
   /** Bans that no map can hold, when it was published last. */
@@ -435,7 +438,7 @@ export class AccessMap {
       this.type === 'cidr' ||
       (missing.length > 0 && (await isNamed(this.path, this.#options.configDirectory)))
     )
-      await this.#reload();
+      this.#reloadDue = true;
     return result;
   }
 
@@ -539,8 +542,11 @@ export class AccessMap {
   }
 
   /** Bans work without it; only an smtpd that had found no map goes on without one, for at most 100 sessions. */
-  async #reload(): Promise<void> {
-    const problem = await reloadPostfix(this.#options);
+  async #reloadIfDue(): Promise<void> {
+    if (!this.#reloadDue) return;
+    this.#reloadDue = false;
+    // Whoever waits to publish need not wait for Postfix too, and not for long.
+    const problem = await reloadPostfix({ timeoutMs: RELOAD_MS, ...this.#options });
     if (problem === null) return;
     this.#notice('warn', `${problem}; run it as root, so that every smtpd opens the access map anew`);
   }
@@ -568,6 +574,7 @@ export class AccessMap {
       return await work();
     } finally {
       await lock.release();
+      await this.#reloadIfDue();
     }
   }
 

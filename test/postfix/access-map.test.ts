@@ -1,5 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { UnavailableError, UsageError } from '../../src/domain/errors.js';
@@ -287,6 +296,23 @@ describe('the reload', () => {
     damage();
     await bench.publish([], { reload: [] });
     await bench.publish([], { reload: ['/nowhere/postfix'] });
+  });
+
+  it('that hangs keeps no other process from the map, and is ended', async () => {
+    bench = new MapBench('hash');
+    await bench.publish(['203.0.113.9']);
+    rmSync(bench.compiled);
+    const begun = join(bench.root, 'begun');
+    const reload = [bench.script('hanging', `touch ${begun}; exec sleep 60`)];
+    let isOver = false;
+    const repairing = bench.publish(['203.0.113.9'], { reload, timeoutMs: 5_000 }).finally(() => {
+      isOver = true;
+    });
+    await expect.poll(() => existsSync(begun)).toBe(true);
+    expect(await bench.publish(['203.0.113.9', '203.0.113.10'])).toMatchObject({ added: 1 });
+    expect(isOver).toBe(false);
+    expect(await repairing).toMatchObject({ repaired: true });
+    expect(bench.notices.at(-1)).toMatch(/hanging" failed \(.*did not end within 5 s and was killed\)/);
   });
 });
 
