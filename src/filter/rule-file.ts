@@ -46,18 +46,14 @@ export function readRuleFile(document: Record<string, unknown>): {
     },
     baseOf: () => null,
   };
-  // All of it may be commented out for now.
-  if (Object.keys(document).length === 0) return { rules: [], problems };
-  const { rule: list, ...others } = document;
-  const strays = Object.keys(others).filter((key) => Object.hasOwn(ruleKeys, key));
+  // A file of which all is commented out holds none.
+  const strays = Object.keys(document).filter((key) => Object.hasOwn(ruleKeys, key));
   if (strays.length > 0) {
     const what = strays.length === 1 ? 'belongs to a rule' : 'belong to a rule';
     problems.push({
       rule: null,
       sentence: `${strays.join(', ')} ${what}: write [[rule]] above the keys of each`,
     });
-  } else if (list === undefined) {
-    problems.push({ rule: null, sentence: 'holds no rule: write [[rule]] above the keys of each, or remove the file' });
   }
   const known = Object.fromEntries(Object.entries(document).filter(([key]) => !strays.includes(key)));
   const { rule } = fileFields.read(known, [], context);
