@@ -9,13 +9,14 @@ import type { Match } from '../domain/event.js';
 import { Brake, type Watch } from './brake.js';
 import { Clients } from './clients.js';
 import type { LineClock } from './clock.js';
-import type { Weighed } from './finding.js';
+import type { Finding, Weighed } from './finding.js';
 import { LineHeader } from './header.js';
-import { KnownHead } from './known-head.js';
+import type { JoinedReader } from './joined-reader.js';
 import { Line } from './line.js';
 import { nearest } from './nearest.js';
 import { Program } from './openings.js';
 import { parseRulePattern, type Rule } from './rule.js';
+import { Scanner } from './scanner.js';
 import { Tag } from './tag.js';
 
 export interface FilterOptions {
@@ -32,6 +33,12 @@ const DEFAULT_REPLY = 'Blocked until {until}';
 /** For one chunk, which usually takes a few milliseconds. */
 const PATIENCE_MS = 1_000;
 
+interface Programs {
+  readonly programs: ReadonlyMap<string, Program>;
+  readonly scanner: Scanner;
+  readonly tellers: readonly JoinedReader[];
+}
+
 export class Filter {
   readonly rules: readonly Rule[];
   /** By program as rules name it. */
@@ -41,13 +48,17 @@ export class Filter {
   /** The tags seen last, by hash. */
   readonly #tags: (Tag | undefined)[] = Array.from({ length: TAGS }, () => undefined);
   readonly #header = new LineHeader();
-  readonly #head = new KnownHead();
+  readonly #scanner: Scanner;
+  /** Who tells what was scanned, by the number of the rule. */
+  readonly #tellers: readonly JoinedReader[];
   readonly #line = new Line();
   readonly #suspects: Suspects | null;
 
-  private constructor(rules: readonly Rule[], programs: ReadonlyMap<string, Program>, suspects: Suspects | null) {
+  private constructor(rules: readonly Rule[], { programs, scanner, tellers }: Programs, suspects: Suspects | null) {
     this.rules = rules;
     this.#programs = programs;
+    this.#scanner = scanner;
+    this.#tellers = tellers;
     this.#suspects = suspects;
     this.#dovecot = new Tag('dovecot', programs.get('dovecot') ?? null);
   }
@@ -65,6 +76,8 @@ export class Filter {
     }
     const programs = new Map<string, Program>();
     const clients = new Clients();
+    const scanner = new Scanner();
+    const tellers: JoinedReader[] = [];
     const named = [...new Set(rules.flatMap(({ program }) => program))];
     const suspects = rules.every(({ packaged }) => packaged) ? null : new Suspects(options.onSlow);
     for (const rule of rules) {
@@ -75,12 +88,12 @@ export class Filter {
       for (const name of named.filter(
         (one) => rule.program.includes(one) || rule.program.includes(canonicalTag(one)),
       )) {
-        const program = programs.get(name) ?? new Program(clients);
+        const program = programs.get(name) ?? new Program(clients, scanner, tellers);
         program.add(pattern, weighed, watch);
         programs.set(name, program);
       }
     }
-    return new Filter(rules, programs, suspects);
+    return new Filter(rules, { programs, scanner, tellers }, suspects);
   }
 
   /**
@@ -90,15 +103,13 @@ export class Filter {
    */
   scan(lines: Buffer | string, clock: LineClock, onMatch: (match: Match) => void): number {
     const bytes = typeof lines === 'string' ? Buffer.from(lines, 'latin1') : lines;
-    this.#line.useBytes(bytes);
+    this.#useBytes(bytes);
     if (this.#suspects !== null) return this.#scanBraked(bytes, clock, onMatch, this.#suspects);
     let count = 0;
-    for (let from = 0; from < bytes.length; count++) {
-      let to = bytes.indexOf(NEWLINE, from);
-      if (to < 0) to = bytes.length;
-      const match = this.#match(bytes, from, to, clock);
-      if (match !== null) onMatch(match);
-      from = to + 1;
+    for (let from = 0; from < bytes.length; ) {
+      const step = this.#step(bytes, from, clock, onMatch);
+      count += step.lines;
+      from = step.to;
     }
     return count;
   }
@@ -110,15 +121,30 @@ export class Filter {
     suspects.run(() => {
       matches.length = done.matches;
       while (done.from < bytes.length) {
-        let to = bytes.indexOf(NEWLINE, done.from);
-        if (to < 0) to = bytes.length;
-        const match = this.#match(bytes, done.from, to, clock);
-        if (match !== null) matches.push(match);
-        done = { from: to + 1, lines: done.lines + 1, matches: matches.length };
+        const { to, lines } = this.#step(bytes, done.from, clock, (match) => matches.push(match));
+        done = { from: to, lines: done.lines + lines, matches: matches.length };
       }
     });
     for (const match of matches) onMatch(match);
     return done.lines;
+  }
+
+  /** Lines from `from` on: those that the scanner reads, and one that it can't. */
+  #step(bytes: Buffer, from: number, clock: LineClock, onMatch: (match: Match) => void) {
+    const scanner = this.#scanner;
+    const count = scanner.scan(from);
+    const { next, lines, isStuck } = scanner;
+    for (let i = 0; i < count; i++) {
+      const match = this.#tell(bytes, i, clock);
+      if (match !== null) onMatch(match);
+    }
+    if (!isStuck) return { to: next, lines };
+    let end = bytes.indexOf(NEWLINE, next);
+    if (end < 0) end = bytes.length;
+    const match = this.#match(bytes, next, end, clock);
+    if (match !== null) onMatch(match);
+    if (scanner.isNewBegin) this.#learn(bytes, next, end);
+    return { to: end + 1, lines: lines + 1 };
   }
 
   /** The regular expressions that are run, each with the rules that it joins: for those who judge them. */
@@ -129,9 +155,14 @@ export class Filter {
   /** @param line Bytes as latin-1. */
   match(line: string, clock: LineClock): Match | null {
     const bytes = Buffer.from(line, 'latin1');
-    this.#line.useBytes(bytes);
+    this.#useBytes(bytes);
     const end = bytes.indexOf(NEWLINE);
     return this.#match(bytes, 0, end < 0 ? bytes.length : end, clock);
+  }
+
+  #useBytes(bytes: Buffer): void {
+    this.#line.useBytes(bytes);
+    this.#scanner.put(bytes);
   }
 
   #match(bytes: Buffer, from: number, lineEnd: number, clock: LineClock): Match | null {
@@ -153,11 +184,35 @@ export class Filter {
       end -= (wrapper[4] ?? '').length;
     }
     const finding = tag.program.find(line, start, end);
+    return finding === null ? null : this.#matchOf(finding, tag, bytes, repeated, clock);
+  }
+
+  /** The match in a line that was scanned. */
+  #tell(bytes: Buffer, number: number, clock: LineClock): Match | null {
+    const found = this.#scanner.found(number);
+    const { tag } = found;
+    const teller = this.#tellers[found.rule];
+    if (tag === undefined || teller === undefined) return null;
+    this.#line.set(found.from, found.to);
+    const finding = teller.tell(this.#line, found);
     if (finding === null) return null;
+    const header = this.#header;
+    header.stampStart = found.from;
+    header.stampEnd = found.stampEnd;
+    header.programStart = found.programStart;
+    header.processEnd = found.processEnd;
+    header.pid = found.pid;
+    header.hostless = false;
+    return this.#matchOf(finding, tag, bytes, 1, clock);
+  }
+
+  #matchOf(finding: Finding, tag: Tag, bytes: Buffer, repeated: number, clock: LineClock): Match | null {
+    const header = this.#header;
+    const line = this.#line;
     const { weighed, times } = finding;
     const { ip, host } = finding.client;
     if (weighed.kind === null || ip === null) return null;
-    if (!finding.isPlain && to - from >= CUT_AT) return null;
+    if (!finding.isPlain && line.to - line.from >= CUT_AT) return null;
     const at = clock.read(line.view, header.stampStart, header.stampEnd);
     if (Number.isNaN(at)) return null;
     return {
@@ -176,9 +231,7 @@ export class Filter {
 
   /** The line's program, behind its header; null when it has none. */
   #tagOf(bytes: Buffer, from: number, to: number): Tag | null {
-    const { view } = this.#line;
     const header = this.#header;
-    if (this.#head.read(bytes, view, from, to, header)) return this.#head.tag;
     if (!header.read(bytes, from, to)) return null;
     if (header.hostless) return this.#dovecot;
     const { programStart: start, programEnd: end } = header;
@@ -189,8 +242,14 @@ export class Filter {
       tag = new Tag(logged, this.#programs.get(logged) ?? this.#programs.get(canonicalTag(logged)) ?? null);
       this.#tags[slot] = tag;
     }
-    this.#head.learn(bytes, view, from, header, tag);
     return tag;
+  }
+
+  /** Has the scanner read lines that begin like this one. */
+  #learn(bytes: Buffer, from: number, to: number): void {
+    const header = this.#header;
+    const tag = this.#tagOf(bytes, from, to);
+    if (tag !== null && !header.hostless && header.stampStart === from) this.#scanner.learn(bytes, header, tag);
   }
 }
 

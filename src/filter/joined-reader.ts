@@ -4,7 +4,8 @@ import type { Client, Clients } from './clients.js';
 import type { Finding, Reader, Weighed } from './finding.js';
 import type { Line } from './line.js';
 import type { Joined, Opening } from './opening.js';
-import { marksByFirst } from './required.js';
+import { bytesByFirst } from './required.js';
+import type { Found, Scanner } from './scanner.js';
 import { ADDRESS, BEHIND, HOST, type Step, Steps, TooIntricateError } from './steps.js';
 
 /** By what the automaton finds. */
@@ -17,19 +18,18 @@ export class JoinedReader implements Reader {
   readonly #openings: readonly Opening[];
   readonly #clients: Clients;
   readonly #rules: readonly Rule[];
-  /** By the first byte of a message, a rare one without which no rule matches, or 0. */
-  readonly #marks: Uint8Array;
-  #automaton: Automaton | null;
+  readonly #automaton: Automaton | null;
+  /** Added to the numbers of its rules wherever lines are scanned. */
+  #firstRule = 0;
   /** Reused, so that finding allocates nothing. */
   readonly #finding: { weighed: Weighed; isPlain: boolean; client: Client; times: number };
 
   /** @param openings At least one. */
-  constructor(openings: readonly Opening[], clients: Clients) {
+  constructor(openings: readonly Opening[], clients: Clients, scanner: Scanner) {
     this.#openings = openings;
     this.#clients = clients;
     this.#rules = openings.flatMap((opening) => opening.joined.map((joined) => ({ opening, joined })));
-    this.#marks = marksByFirst(this.#rules.map(({ joined }) => joined.pattern));
-    this.#automaton = unlessTooIntricate(() => automatonOf(openings));
+    this.#automaton = automatonOf(openings, scanner);
     const [first] = this.#rules;
     if (first === undefined) throw new RangeError('nothing to read for');
     this.#finding = { weighed: first.joined.weighed, isPlain: true, client: { ip: null, host: null }, times: 1 };
@@ -37,27 +37,38 @@ export class JoinedReader implements Reader {
 
   /** Are lines read by the automaton? */
   get isSwift(): boolean {
-    return this.#automaton !== null;
+    return this.#automaton !== null && !this.#automaton.gaveUp;
+  }
+
+  /** Of the automaton's tables, or 0. */
+  get address(): number {
+    return this.#automaton?.address ?? 0;
+  }
+
+  /** Its rules are told by these numbers from now on; the number behind them. */
+  number(first: number): number {
+    if (this.#automaton !== null) this.#automaton.firstRule = first;
+    this.#firstRule = first;
+    return first + this.#rules.length;
   }
 
   find(line: Line, start: number, end: number): Finding | null {
-    const automaton = this.#automaton;
-    if (automaton === null) return this.#findOneByOne(line, start, end);
-    const mark = this.#marks[line.bytes[start] ?? 0] ?? 0;
-    if (mark > 0 && !line.has(mark, start, end)) return null;
-    let number: number;
-    try {
-      number = automaton.find(line, start, end);
-    } catch (error) {
-      if (!(error instanceof TooIntricateError)) throw error;
-      this.#automaton = null;
-      return this.#findOneByOne(line, start, end);
-    }
-    const rule = number < 0 ? undefined : this.#rules[number];
+    const found = this.#automaton === null ? 'gave up' : this.#automaton.find(start, end);
+    if (found === 'gave up') return this.#findOneByOne(line, start, end);
+    return found === null ? null : this.#tell(line, found, found.rule, start, end);
+  }
+
+  /** What was found in `line` when it was scanned, by a rule with one of this reader's numbers. */
+  tell(line: Line, found: Found): Finding | null {
+    return this.#tell(line, found, found.rule - this.#firstRule, found.messageStart, found.to);
+  }
+
+  #tell(line: Line, found: Found, number: number, start: number, end: number): Finding | null {
+    const rule = this.#rules[number];
     if (rule === undefined) return null;
     const { opening, joined } = rule;
     const finding = this.#finding;
-    const { hostStart, addressStart, behind } = automaton;
+    const { hostStart, addressStart, behind } = found;
     finding.weighed = joined.weighed;
     finding.isPlain = opening.isPlain;
     finding.client = this.#clients.at(line, hostStart, addressStart, joined.pattern.hasHost ? behind - 1 : behind);
@@ -74,16 +85,22 @@ export class JoinedReader implements Reader {
   }
 }
 
-/** @throws TooIntricateError */
-function automatonOf(openings: readonly Opening[]): Automaton {
-  const steps = new Steps();
-  let number = 0;
-  const ways: Step[] = [];
-  for (const opening of openings) {
-    ways.push(wayOf(steps, opening, number));
-    number += opening.joined.length;
+/** Null when the rules are too intricate for one. */
+function automatonOf(openings: readonly Opening[], scanner: Scanner): Automaton | null {
+  const patterns = openings.flatMap(({ joined }) => joined.map(({ pattern }) => pattern));
+  try {
+    const steps = new Steps();
+    let number = 0;
+    const ways: Step[] = [];
+    for (const opening of openings) {
+      ways.push(wayOf(steps, opening, number));
+      number += opening.joined.length;
+    }
+    return new Automaton(scanner, steps.fork(ways), steps.sets, bytesByFirst(patterns));
+  } catch (error) {
+    if (error instanceof TooIntricateError) return null;
+    throw error;
   }
-  return new Automaton(steps.fork(ways), steps.sets);
 }
 
 /** As the opening's expression has it: the words, the address, one end after the other. */
@@ -95,13 +112,4 @@ function wayOf(steps: Steps, { joined }: Opening, number: number): Step {
   const behind = steps.mark(BEHIND, steps.of(place.behind, steps.fork(ends)));
   const address = steps.mark(ADDRESS, steps.of(place.ip, behind));
   return steps.of(head.node, steps.mark(HOST, steps.of(place.host, address)));
-}
-
-function unlessTooIntricate<T>(make: () => T): T | null {
-  try {
-    return make();
-  } catch (error) {
-    if (error instanceof TooIntricateError) return null;
-    throw error;
-  }
 }

@@ -36,10 +36,4 @@ export class Line {
     for (let i = 0; i < literal.length; i++) if (this.bytes[start + i] !== literal[i]) return false;
     return true;
   }
-
-  /** Is there a byte `code` in `[start, end)`? */
-  has(code: number, start: number, end: number): boolean {
-    const at = this.bytes.indexOf(code, start);
-    return at >= 0 && at < end;
-  }
 }

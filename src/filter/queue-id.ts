@@ -16,7 +16,7 @@ export function queueIdEnd(bytes: Uint8Array, start: number, end: number): numbe
 }
 
 /** Postfix's queue ids have no small vowels, so that no word such as `warning` is one. */
-function isInQueueId(code: number): boolean {
+export function isInQueueId(code: number): boolean {
   if (code < 97) return (code >= 48 && code <= 57) || (code >= 65 && code <= 90);
   return code <= 122 && code !== 97 && code !== 101 && code !== 105 && code !== 111 && code !== 117;
 }

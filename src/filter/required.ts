@@ -7,7 +7,7 @@ const RARE = '|^~`$#"\\{}!?*%&/+,()=<>;';
 const CHARACTERS = 256;
 
 /** By the first byte of a message, a rare one that every pattern with such a begin wants to see in it, or 0. */
-export function marksByFirst(patterns: readonly Pattern[]): Uint8Array {
+export function bytesByFirst(patterns: readonly Pattern[]): Uint8Array {
   const wanted = patterns.map(({ head, address, tail }) => {
     const node: Node = { type: 'sequence', items: [head.node, address.node, tail.node] };
     return { first: firstOf(node)[0], required: requiredIn(node) };

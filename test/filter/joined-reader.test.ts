@@ -8,10 +8,13 @@ import { Line } from '../../src/filter/line.js';
 import { loadRules, packagedFilters } from '../../src/filter/load.js';
 import { Opening } from '../../src/filter/opening.js';
 import { parseRulePattern, type Rule } from '../../src/filter/rule.js';
+import { Scanner } from '../../src/filter/scanner.js';
 import { PatternError } from '../../src/filter/syntax.js';
 import { corpus } from './corpus.js';
 
 const clients = new Clients();
+/** Of all readers here. */
+const scanner = new Scanner();
 
 /** Neighbours with the same opening words are joined, as programs do it. */
 function openingsOf(patterns: readonly { readonly name: string; readonly pattern: string }[]): Opening[] {
@@ -28,6 +31,7 @@ function lineOf(before: string, message: string, behind: string): [line: Line, s
   const line = new Line();
   line.useBytes(Buffer.from(`${before}${message}${behind}`, 'latin1'));
   line.set(0, line.bytes.length);
+  scanner.put(line.bytes);
   return [line, before.length, before.length + message.length];
 }
 
@@ -52,7 +56,7 @@ const SAMPLES = packaged.flatMap(({ matches, ignores }) => [...matches.map(({ li
 
 describe.each(programs)('the rules of %s', (program) => {
   const openings = openingsFor(program);
-  const reader = new JoinedReader(openings, new Clients());
+  const reader = new JoinedReader(openings, new Clients(), scanner);
   const read = (message: string, before?: string, behind?: string) =>
     compare(openings, reader, message, before, behind);
 
@@ -81,7 +85,7 @@ describe.each(programs)('the rules of %s', (program) => {
 test('the packaged rules find the same in a large mixed log', () => {
   const readers = programs.map((program) => {
     const openings = openingsFor(program);
-    return { openings, reader: new JoinedReader(openings, new Clients()) };
+    return { openings, reader: new JoinedReader(openings, new Clients(), scanner) };
   });
   for (const { line } of corpus({ seed: 30, lines: 5_000, attack: 0.5 })) {
     for (const message of messagesOf(Buffer.from(line, 'utf8').toString('latin1')))
@@ -143,7 +147,7 @@ describe('rules of any wording', () => {
         fc.array(message, { maxLength: 40 }),
         (some, messages) => {
           const openings = openingsOf(some.map((text, i) => ({ name: `r${i}`, pattern: text })));
-          const reader = new JoinedReader(openings, clients);
+          const reader = new JoinedReader(openings, clients, scanner);
           for (const each of messages) compare(openings, reader, each, 'b ', '');
         },
       ),
@@ -155,7 +159,7 @@ describe('rules of any wording', () => {
   test('that take too many states for it are read all the same', () => {
     const wide = { name: 'wide', pattern: '(?:a|b)*a(?:a|b){14}{client} end' };
     const openings = openingsOf([wide]);
-    const reader = new JoinedReader(openings, new Clients());
+    const reader = new JoinedReader(openings, new Clients(), scanner);
     let seed = 7;
     for (let i = 0; i < 2_000; i++) {
       let words = '';
@@ -172,7 +176,7 @@ describe('rules of any wording', () => {
 
 test('a packaged rule is never too intricate for it', () => {
   for (const program of programs) {
-    const reader = new JoinedReader(openingsFor(program), new Clients());
+    const reader = new JoinedReader(openingsFor(program), new Clients(), scanner);
     for (const sample of SAMPLES)
       for (const message of messagesOf(sample)) {
         const [line, start, end] = lineOf('', message, '');

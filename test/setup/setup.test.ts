@@ -16,13 +16,14 @@ beforeEach(() => {
     cpSync(join(ROOT, file), join(folder, file));
   }
   mkdirSync(join(folder, 'node_modules'));
-  for (const name of ['typescript', '@typescript', '@types', 'undici-types']) {
+  for (const name of ['typescript', '@typescript', '@types', 'undici-types', 'assemblyscript', 'binaryen', 'long']) {
     symlinkSync(join(ROOT, 'node_modules', name), join(folder, 'node_modules', name));
   }
   // The stamp of the packages, which this test doesn't fetch again.
   cpSync(join(ROOT, 'node_modules/.blockd-installed'), join(folder, 'node_modules/.blockd-installed'));
   source('greeting.ts', "export const greeting: string = 'hello';\n");
   source('store/add.lua', 'return 1\n');
+  source('filter/scanner/scan.ts', 'export function answer(): i32 {\n  return 42;\n}\n');
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -30,6 +31,8 @@ test('the first run compiles and copies the scripts; the second does nothing and
   expect(await setup()).toEqual({ code: 0, said: 'blockd set-up: compiling\n' });
   expect(readFileSync(join(folder, 'dist/greeting.js'), 'utf8')).toContain("greeting = 'hello'");
   expect(readFileSync(join(folder, 'dist/store/add.lua'), 'utf8')).toBe('return 1\n');
+  expect(answer('dist')).toBe(42);
+  expect(answer('src')).toBe(42);
   rmSync(join(folder, 'dist/greeting.js'));
   expect(await setup()).toEqual({ code: 0, said: '' });
   expect(existsSync(join(folder, 'dist/greeting.js'))).toBe(false);
@@ -44,6 +47,16 @@ test.each([
   source(file, text);
   expect(await setup()).toEqual({ code: 0, said: 'blockd set-up: compiling\n' });
   expect(readFileSync(join(folder, 'dist', file.replace(/ts$/, 'js')), 'utf8')).toContain('good day');
+});
+
+test('the inner loop is compiled anew when its source changes, and when it is gone', async () => {
+  await setup();
+  source('filter/scanner/scan.ts', 'export function answer(): i32 {\n  return 43;\n}\n');
+  expect(await setup()).toEqual({ code: 0, said: 'blockd set-up: compiling\n' });
+  expect(answer('dist')).toBe(43);
+  rmSync(join(folder, 'src/filter/scanner.wasm'));
+  expect(await setup()).toEqual({ code: 0, said: 'blockd set-up: compiling\n' });
+  expect(answer('src')).toBe(43);
 });
 
 test('a source that does not compile ends it with what the compiler says, again and again', async () => {
@@ -85,6 +98,13 @@ async function setup(): Promise<{ code: number; said: string }> {
   }
   const [code] = (await once(child, 'close')) as [number];
   return { code, said };
+}
+
+/** What the compiled inner loop says. */
+function answer(tree: 'src' | 'dist'): number {
+  const memory = new WebAssembly.Memory({ initial: 1 });
+  const module = new WebAssembly.Module(readFileSync(join(folder, tree, 'filter/scanner.wasm')));
+  return (new WebAssembly.Instance(module, { env: { memory } }).exports as { answer: () => number }).answer();
 }
 
 function source(file: string, text: string): void {
