@@ -418,6 +418,18 @@ describe('replay', () => {
     );
   });
 
+  it('changes nothing later in the states that it has given out, nor in those that it was given', () => {
+    fc.assert(
+      fc.property(ordered, fc.nat(120), (events, cut) => {
+        const bench = new Bench({ dryRun: true });
+        const { put } = bench.judge(events.slice(0, cut));
+        const told = JSON.stringify([...put]);
+        bench.judge(events.slice(cut));
+        expect(JSON.stringify([...put])).toBe(told);
+      }),
+    );
+  });
+
   it('equals living through it: settling ended bans on time changes nothing but when it is noted', () => {
     fc.assert(
       fc.property(ordered, (events) => {
