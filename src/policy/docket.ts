@@ -112,10 +112,18 @@ export class Docket {
     this.#changes.push({ type: 'release', at, release });
   }
 
-  ban(one: Case, at: number, lengthMs: number, why: Pick<Ban, 'reason' | 'by' | 'strikes' | 'host' | 'listed'>): void {
+  ban(
+    one: Case,
+    at: number,
+    { lengthMs, strikes }: { readonly lengthMs: number; readonly strikes: number },
+    { reason, by, listed }: Pick<Ban, 'reason' | 'by' | 'listed'>,
+  ): void {
+    const { subject } = one;
+    const { host } = one.state;
     const since = Math.floor(at / 1_000) * 1_000;
     const until = Math.ceil((at + lengthMs) / 1_000) * 1_000;
-    const ban: Ban = { subject: one.subject, since, until, ...why, refused: 0 };
+    const ban: Counted = { subject, since, until, reason, by, strikes, host, refused: 0 };
+    if (listed !== undefined) ban.listed = listed;
     this.change(one, { ban });
     this.#changes.push({ type: 'ban', at, ban });
   }
@@ -139,6 +147,13 @@ export class Docket {
     draft.score = NOTHING;
     if (host !== null) draft.host = host;
     this.release(one, at, 'allowed');
+  }
+
+  /** An allowed or logged-in client was seen in the network: it is not banned, and not for a while. */
+  guard(network: Case, at: number): void {
+    const draft = this.#draft(network);
+    draft.guardedAt = Math.max(draft.guardedAt ?? at, at);
+    this.release(network, at, 'allowed');
   }
 
   /** Of the ban that holds, or of the one that ended last. */

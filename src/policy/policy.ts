@@ -176,12 +176,8 @@ export class Policy {
     const docket = new Docket(states, this.settings);
     const one = docket.of(subject);
     docket.settle(one, order.at);
-    docket.ban(one, order.at, order.forMs, {
-      reason: order.reason,
-      by: 'person',
-      strikes: valueAt(one.state.strikes, order.at, this.settings.strikesHalfLifeMs),
-      host: one.state.host,
-    });
+    const strikes = this.strikesAt(one.state, order.at);
+    docket.ban(one, order.at, { lengthMs: order.forMs, strikes }, { reason: order.reason, by: 'person' });
     return docket.verdict();
   }
 
@@ -250,15 +246,15 @@ export class Policy {
       docket.settle(one, at);
       const { state } = one;
       if (!this.hasLost(until, state, at) || this.protectedWhy(subject, state, at) !== null) continue;
-      const { strikesHalfLifeMs } = this.settings;
-      docket.ban(one, at, until - at, {
-        reason: TAKEN_BACK,
-        by: isNetwork(subject) ? 'network' : 'score',
-        strikes: valueAt(state.strikes, at, strikesHalfLifeMs),
-        host: state.host,
-      });
+      const strikes = this.strikesAt(state, at);
+      docket.ban(
+        one,
+        at,
+        { lengthMs: until - at, strikes },
+        { reason: TAKEN_BACK, by: isNetwork(subject) ? 'network' : 'score' },
+      );
       // As the ban that it was once did: the next one is longer.
-      docket.change(one, { strikes: add(state.strikes, 1, at, strikesHalfLifeMs) });
+      docket.change(one, { strikes: add(state.strikes, 1, at, this.settings.strikesHalfLifeMs) });
     }
     return docket.verdict();
   }
@@ -354,7 +350,7 @@ export class Policy {
     docket.settle(one, at);
     if (around !== null) docket.settle(around, at);
     if (allowed) {
-      this.#guard(docket, around, at);
+      if (around !== null) docket.guard(around, at);
       // By its name: it has come to an address that was banned. What a person ordered, a person ends.
       if (one.state.ban?.by === 'score') docket.release(one, at, 'allowed');
     }
@@ -366,7 +362,7 @@ export class Policy {
     if (event.kind === 'authenticated') {
       if (this.settings.authenticatedForMs === 0) return;
       docket.authenticate(one, event.host, at);
-      this.#guard(docket, around, at);
+      if (around !== null) docket.guard(around, at);
       return;
     }
     const ownBan = docket.isBannedAt(one, at);
@@ -420,15 +416,8 @@ export class Policy {
     const { firstMs, factor, maxMs, strikesHalfLifeMs } = this.settings;
     const strikes = valueAt(one.state.strikes, at, strikesHalfLifeMs);
     const lengthMs = Math.min(maxMs, firstMs * factor ** strikes);
-    docket.ban(one, at, lengthMs, { ...why, strikes, host: one.state.host });
+    docket.ban(one, at, { lengthMs, strikes }, why);
     docket.change(one, { score: NOTHING, strikes: add(one.state.strikes, 1, at, strikesHalfLifeMs) });
-  }
-
-  /** An allowed or logged-in client was seen: the network around it is not banned, and not for a while. */
-  #guard(docket: Docket, network: Case | null, at: number): void {
-    if (network === null) return;
-    docket.change(network, { guardedAt: Math.max(network.state.guardedAt ?? at, at) });
-    docket.release(network, at, 'allowed');
   }
 
   #recent(seenAt: number | null, at: number): boolean {
