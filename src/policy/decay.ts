@@ -10,17 +10,34 @@ import type { Decayed } from './state.js';
 
 export const NOTHING: Decayed = { value: 0, at: 0 };
 
+/** A sum that is still being made. */
+export type RunningSum = { -readonly [Key in keyof Decayed]: Decayed[Key] };
+
 /** The sum at the instant `at` (milliseconds). Asked about the past, it answers for the instant of its last addition. */
 export function valueAt(sum: Decayed, at: number, halfLifeMs: number): number {
-  return at <= sum.at ? sum.value : sum.value * 2 ** ((sum.at - at) / halfLifeMs);
+  // Most sums are of nothing, and powers take their time.
+  if (at <= sum.at || sum.value === 0) return sum.value;
+  return sum.value * 2 ** ((sum.at - at) / halfLifeMs);
 }
 
 /** `sum` with `points` that were earned at `at`, which may be earlier than what the sum already holds. */
 export function add(sum: Decayed, points: number, at: number, halfLifeMs: number): Decayed {
   if (points <= 0) return sum;
-  if (sum.value <= 0) return { value: points, at };
-  if (at >= sum.at) return { value: valueAt(sum, at, halfLifeMs) + points, at };
-  return { value: sum.value + points * 2 ** ((at - sum.at) / halfLifeMs), at: sum.at };
+  const more = { value: sum.value, at: sum.at };
+  addTo(more, points, at, halfLifeMs);
+  return more;
+}
+
+/** The same in place, for a sum that nobody else has seen yet. */
+export function addTo(sum: RunningSum, points: number, at: number, halfLifeMs: number): void {
+  if (points <= 0) return;
+  if (sum.value <= 0) sum.value = points;
+  else if (at >= sum.at) sum.value = valueAt(sum, at, halfLifeMs) + points;
+  else {
+    sum.value += points * 2 ** ((at - sum.at) / halfLifeMs);
+    return;
+  }
+  sum.at = at;
 }
 
 /** The same sum today under another half-life: what it is at `at` stays, only its future changes. */

@@ -1,9 +1,9 @@
 /** The states at hand, and all that is done to them. What was read is never changed: the first change makes a copy. */
 import type { Ban, Release, ReleaseHow } from '../domain/ban.js';
 import type { LogEvent } from '../domain/event.js';
-import { add, NOTHING, rankOf } from './decay.js';
+import { addTo, NOTHING, type RunningSum, rankOf } from './decay.js';
 import type { Change, Spared, Verdict } from './outcome.js';
-import { type Evidence, MAX_RELEASES, type SubjectState, UNKNOWN } from './state.js';
+import { type Decayed, type Evidence, MAX_RELEASES, type SubjectState, UNKNOWN } from './state.js';
 
 const MAX_MEMBERS = 256;
 const MAX_EVIDENCE_LINE = 500;
@@ -19,12 +19,16 @@ interface OpenCase extends Case {
   state: SubjectState;
   /** The same, once it is a copy. */
   draft: Draft | null;
+  /** Copies of sums, which grow with each event. */
+  score: RunningSum | null;
+  accepted: RunningSum | null;
   evidence: Evidence[] | null;
   /** The copy of a ban in which refusals are counted. */
-  counted: { -readonly [Key in keyof Ban]: Ban[Key] } | null;
+  counted: Counted | null;
 }
 
 type Draft = { -readonly [Key in keyof SubjectState]: SubjectState[Key] };
+type Counted = { -readonly [Key in keyof Ban]: Ban[Key] };
 
 export class Docket {
   readonly #states: ReadonlyMap<string, SubjectState>;
@@ -49,7 +53,15 @@ export class Docket {
     const known = this.#cases.get(subject);
     if (known !== undefined) return known;
     const state = this.#states.get(subject) ?? UNKNOWN;
-    const opened: OpenCase = { subject, state, draft: null, evidence: null, counted: null };
+    const opened: OpenCase = {
+      subject,
+      state,
+      draft: null,
+      score: null,
+      accepted: null,
+      evidence: null,
+      counted: null,
+    };
     this.#cases.set(subject, opened);
     return opened;
   }
@@ -87,9 +99,10 @@ export class Docket {
   release(one: Case, at: number, how: ReleaseHow): void {
     const { ban, releases } = one.state;
     if (ban === null) {
-      const [last, ...earlier] = releases;
+      const last = releases[0];
       // It is known by now that this ban ran to its end; the line that ended it sooner was read late.
-      if (last !== undefined && isWithin(last, at)) this.change(one, { releases: [{ ...last, at, how }, ...earlier] });
+      if (last !== undefined && isWithin(last, at))
+        this.change(one, { releases: [{ ...last, at, how }, ...releases.slice(1)] });
       return;
     }
     // What others hear of stays as it is now.
@@ -99,10 +112,18 @@ export class Docket {
     this.#changes.push({ type: 'release', at, release });
   }
 
-  ban(one: Case, at: number, lengthMs: number, why: Pick<Ban, 'reason' | 'by' | 'strikes' | 'host' | 'listed'>): void {
+  ban(
+    one: Case,
+    at: number,
+    { lengthMs, strikes }: { readonly lengthMs: number; readonly strikes: number },
+    { reason, by, listed }: Pick<Ban, 'reason' | 'by' | 'listed'>,
+  ): void {
+    const { subject } = one;
+    const { host } = one.state;
     const since = Math.floor(at / 1_000) * 1_000;
     const until = Math.ceil((at + lengthMs) / 1_000) * 1_000;
-    const ban: Ban = { subject: one.subject, since, until, ...why, refused: 0 };
+    const ban: Counted = { subject, since, until, reason, by, strikes, host, refused: 0 };
+    if (listed !== undefined) ban.listed = listed;
     this.change(one, { ban });
     this.#changes.push({ type: 'ban', at, ban });
   }
@@ -112,8 +133,11 @@ export class Docket {
   }
 
   accept(one: Case, host: string | null, at: number): void {
+    const open = this.#open(one);
     const draft = this.#draft(one);
-    draft.accepted = add(draft.accepted, 1, at, this.#strikesHalfLifeMs);
+    open.accepted = ownCopy(draft.accepted, open.accepted);
+    addTo(open.accepted, 1, at, this.#strikesHalfLifeMs);
+    draft.accepted = open.accepted;
     if (host !== null) draft.host = host;
   }
 
@@ -125,6 +149,13 @@ export class Docket {
     this.release(one, at, 'allowed');
   }
 
+  /** An allowed or logged-in client was seen in the network: it is not banned, and not for a while. */
+  guard(network: Case, at: number): void {
+    const draft = this.#draft(network);
+    draft.guardedAt = Math.max(draft.guardedAt ?? at, at);
+    this.release(network, at, 'allowed');
+  }
+
   /** Of the ban that holds, or of the one that ended last. */
   countRefusal(one: Case): void {
     const open = this.#open(one);
@@ -132,7 +163,7 @@ export class Docket {
     const ban = draft.ban ?? draft.releases[0]?.ban;
     if (ban === undefined) return;
     if (open.counted === null || open.counted !== ban) {
-      open.counted = { ...ban };
+      open.counted = countedOf(ban);
       if (draft.ban !== null) draft.ban = open.counted;
       else draft.releases = draft.releases.map((each, i) => (i === 0 ? { ...each, ban: open.counted ?? ban } : each));
     }
@@ -140,14 +171,16 @@ export class Docket {
   }
 
   offend(one: Case, event: LogEvent, at: number, points: number): void {
+    const open = this.#open(one);
     const draft = this.#draft(one);
-    draft.score = add(draft.score, points, at, this.#halfLifeMs);
+    open.score = ownCopy(draft.score, open.score);
+    addTo(open.score, points, at, this.#halfLifeMs);
+    draft.score = open.score;
     if (event.host !== null) draft.host = event.host;
     // Our own refusals are counted in the ban; as evidence they would only push out what led to it.
     if (event.kind === 'refused') return;
     draft.offenses++;
     const line = { at, rule: event.rule, points, line: event.line.slice(0, MAX_EVIDENCE_LINE) };
-    const open = this.#open(one);
     if (open.evidence === null) {
       open.evidence = [line];
       this.#evidence.set(one.subject, open.evidence);
@@ -173,17 +206,17 @@ export class Docket {
 
   verdict(): Verdict {
     const ranks = new Map<string, number>();
-    for (const [subject, { score }] of this.#drafts) {
+    this.#drafts.forEach(({ score }, subject) => {
       const rank = rankOf(score, this.#halfLifeMs);
       if (rank > Number.NEGATIVE_INFINITY) ranks.set(subject, rank);
-    }
+    });
     return { put: this.#drafts, ranks, evidence: this.#evidence, changes: this.#changes, spared: this.#spared };
   }
 
   #draft(one: Case): Draft {
     const open = this.#open(one);
     if (open.draft !== null) return open.draft;
-    const draft = { ...open.state };
+    const draft = draftOf(open.state);
     open.draft = draft;
     open.state = draft;
     this.#drafts.set(open.subject, draft);
@@ -194,6 +227,28 @@ export class Docket {
   #open(one: Case): OpenCase {
     return one as OpenCase;
   }
+}
+
+/**
+ * V8 gives what a spread makes a hidden class of its own, and a copy of that copy another one: with each batch the states
+ * would be of more classes, and each look into them slower. What begins with the same words has the same class.
+ */
+function draftOf(state: SubjectState): Draft {
+  const { score, strikes, accepted, offenses, host, authenticatedAt, ban, releases } = state;
+  const known = { score, strikes, accepted, offenses, host, authenticatedAt, ban, releases };
+  // And what only some have.
+  return Object.assign(known, state);
+}
+
+/** The same of a ban. */
+function countedOf(ban: Ban): Counted {
+  const { subject, since, until, reason, by, strikes, host, refused } = ban;
+  return Object.assign({ subject, since, until, reason, by, strikes, host, refused }, ban);
+}
+
+/** `sum` as a copy that may be changed, which `own` may be already. */
+function ownCopy(sum: Decayed, own: RunningSum | null): RunningSum {
+  return own !== null && own === sum ? own : { value: sum.value, at: sum.at };
 }
 
 /** Is the instant before the end of a ban that ended by itself? */

@@ -53,6 +53,15 @@ export interface Place {
   readonly allowedWhy: string | null;
 }
 
+/** The client of an event before the docket. */
+interface Party {
+  readonly ip: string;
+  /** Why its address is never banned, or null. */
+  readonly allowedWhy: string | null;
+  readonly one: Case;
+  readonly around: Case | null;
+}
+
 const NOWHERE: Place = { subject: '', network: null, allowedWhy: null };
 /** Reason of a ban that the store had lost. */
 export const TAKEN_BACK = 'taken back from the access map';
@@ -76,10 +85,9 @@ export class Policy {
 
   /** The subjects whose states judging needs: those of the events, and the networks around them. */
   subjectsOf(events: readonly LogEvent[]): string[] {
-    const places = new Set<Place>();
-    for (const { ip } of events) places.add(this.placeOf(ip));
     const subjects = new Set<string>();
-    for (const { subject, network } of places) {
+    for (const ip of addressesOf(events)) {
+      const { subject, network } = this.placeOf(ip);
       subjects.add(subject);
       if (network !== null) subjects.add(network);
     }
@@ -95,7 +103,13 @@ export class Policy {
   /** Judges events in their order. Events from the future are taken as of `now`. */
   judge(events: readonly LogEvent[], states: ReadonlyMap<string, SubjectState>, now: number): Verdict {
     const docket = new Docket(states, this.settings);
-    for (const event of events) this.#judgeOne(docket, event, Math.min(event.at, now));
+    const parties = new Map<string, Party>();
+    let party: Party | undefined;
+    for (const event of events) {
+      // Lines of one client come in runs.
+      if (event.ip !== party?.ip) party = parties.get(event.ip) ?? this.#enter(event.ip, docket, parties);
+      this.#judgeOne(docket, party, event, Math.min(event.at, now));
+    }
     return docket.verdict();
   }
 
@@ -162,12 +176,8 @@ export class Policy {
     const docket = new Docket(states, this.settings);
     const one = docket.of(subject);
     docket.settle(one, order.at);
-    docket.ban(one, order.at, order.forMs, {
-      reason: order.reason,
-      by: 'person',
-      strikes: valueAt(one.state.strikes, order.at, this.settings.strikesHalfLifeMs),
-      host: one.state.host,
-    });
+    const strikes = this.strikesAt(one.state, order.at);
+    docket.ban(one, order.at, { lengthMs: order.forMs, strikes }, { reason: order.reason, by: 'person' });
     return docket.verdict();
   }
 
@@ -236,15 +246,15 @@ export class Policy {
       docket.settle(one, at);
       const { state } = one;
       if (!this.hasLost(until, state, at) || this.protectedWhy(subject, state, at) !== null) continue;
-      const { strikesHalfLifeMs } = this.settings;
-      docket.ban(one, at, until - at, {
-        reason: TAKEN_BACK,
-        by: isNetwork(subject) ? 'network' : 'score',
-        strikes: valueAt(state.strikes, at, strikesHalfLifeMs),
-        host: state.host,
-      });
+      const strikes = this.strikesAt(state, at);
+      docket.ban(
+        one,
+        at,
+        { lengthMs: until - at, strikes },
+        { reason: TAKEN_BACK, by: isNetwork(subject) ? 'network' : 'score' },
+      );
       // As the ban that it was once did: the next one is longer.
-      docket.change(one, { strikes: add(state.strikes, 1, at, strikesHalfLifeMs) });
+      docket.change(one, { strikes: add(state.strikes, 1, at, this.settings.strikesHalfLifeMs) });
     }
     return docket.verdict();
   }
@@ -325,16 +335,22 @@ export class Policy {
     return { state: { ...state, score, strikes, accepted }, rank: rankOf(score, this.settings.halfLifeMs) };
   }
 
-  #judgeOne(docket: Docket, event: LogEvent, at: number): void {
-    const place = this.placeOf(event.ip);
-    const allowedWhy = place.allowedWhy ?? this.allowlist.whyName(event.host);
+  #enter(ip: string, docket: Docket, parties: Map<string, Party>): Party {
+    const { subject, network, allowedWhy } = this.placeOf(ip);
+    const one = docket.of(subject);
+    const party = { ip, allowedWhy, one, around: network === null ? null : docket.of(network) };
+    parties.set(ip, party);
+    return party;
+  }
+
+  #judgeOne(docket: Docket, party: Party, event: LogEvent, at: number): void {
+    const { one, around } = party;
+    const allowedWhy = party.allowedWhy ?? this.allowlist.whyName(event.host);
     const allowed = allowedWhy !== null;
-    const one = docket.of(place.subject);
-    const around = place.network === null ? null : docket.of(place.network);
     docket.settle(one, at);
     if (around !== null) docket.settle(around, at);
     if (allowed) {
-      this.#guard(docket, around, at);
+      if (around !== null) docket.guard(around, at);
       // By its name: it has come to an address that was banned. What a person ordered, a person ends.
       if (one.state.ban?.by === 'score') docket.release(one, at, 'allowed');
     }
@@ -346,7 +362,7 @@ export class Policy {
     if (event.kind === 'authenticated') {
       if (this.settings.authenticatedForMs === 0) return;
       docket.authenticate(one, event.host, at);
-      this.#guard(docket, around, at);
+      if (around !== null) docket.guard(around, at);
       return;
     }
     const ownBan = docket.isBannedAt(one, at);
@@ -400,20 +416,23 @@ export class Policy {
     const { firstMs, factor, maxMs, strikesHalfLifeMs } = this.settings;
     const strikes = valueAt(one.state.strikes, at, strikesHalfLifeMs);
     const lengthMs = Math.min(maxMs, firstMs * factor ** strikes);
-    docket.ban(one, at, lengthMs, { ...why, strikes, host: one.state.host });
+    docket.ban(one, at, { lengthMs, strikes }, why);
     docket.change(one, { score: NOTHING, strikes: add(one.state.strikes, 1, at, strikesHalfLifeMs) });
-  }
-
-  /** An allowed or logged-in client was seen: the network around it is not banned, and not for a while. */
-  #guard(docket: Docket, network: Case | null, at: number): void {
-    if (network === null) return;
-    docket.change(network, { guardedAt: Math.max(network.state.guardedAt ?? at, at) });
-    docket.release(network, at, 'allowed');
   }
 
   #recent(seenAt: number | null, at: number): boolean {
     return seenAt !== null && at - seenAt < this.settings.authenticatedForMs;
   }
+}
+
+function addressesOf(events: readonly LogEvent[]): Set<string> {
+  const addresses = new Set<string>();
+  let last = '';
+  for (const { ip } of events) {
+    if (ip !== last) addresses.add(ip);
+    last = ip;
+  }
+  return addresses;
 }
 
 /** As `networkOf` names them: an IPv6 subject is itself a network, a /64. */

@@ -35,8 +35,7 @@ export class Sessions {
 
   /** What the match is worth in its session; null when it only ends one. */
   weigh(match: Match): LogEvent | null {
-    const session = this.#of(match);
-    const points = this.#points(match, session);
+    const points = this.#points(match);
     if (match.closes) this.#byProcess.delete(match.process);
     if (!isEvent(match)) return null;
     return points === match.points ? match : { ...match, points };
@@ -46,13 +45,14 @@ export class Sessions {
     return [...this.#byProcess].map(([process, s]) => [process, s.ip, s.offenses, s.refusals, s.at] as const);
   }
 
-  #points(match: Match, session: Session | undefined): number {
+  #points(match: Match): number {
+    if (match.kind !== 'refused' && match.kind !== 'offense') return 0;
+    const session = this.#of(match);
     if (match.kind === 'refused') {
       const earned = (session?.refusals ?? 0) < FULL_REFUSALS ? match.points : 0;
       this.#remember(match, session, 0, 1);
       return earned;
     }
-    if (match.kind !== 'offense') return 0;
     const counted = session?.offenses ?? 0;
     if (match.echo && counted > 0) return 0;
     this.#remember(match, session, 1, 0);

@@ -189,8 +189,8 @@ function tell(
     if (!event.line.includes(': client=')) return;
     hour.accepted++;
     const delivered = hour.delivered[subject];
-    if (delivered !== undefined || hasRoom(hour.delivered, MOST_SUBJECTS))
-      hour.delivered[subject] = (delivered ?? 0) + 1;
+    if (delivered !== undefined) hour.delivered[subject] = delivered + 1;
+    else if (hasRoom(hour.delivered, MOST_SUBJECTS)) enter(hour.delivered, subject, 1);
     if (!isBanned) return;
     hour.hurt++;
     const row = subjectIn(hour, subject);
@@ -212,7 +212,7 @@ function tell(
   const around = network ?? subject;
   const known = hour.networks[around];
   const row = known ?? [0, 0];
-  if (known === undefined && hasRoom(hour.networks, MOST_NETWORKS)) hour.networks[around] = row;
+  if (known === undefined && hasRoom(hour.networks, MOST_NETWORKS)) enter(hour.networks, around, row);
   row[0]++;
   if (service === undefined && !isOurs) return;
   hour.attempts++;
@@ -227,14 +227,25 @@ function meets(terms: readonly Term[] | undefined, at: number): boolean {
   return terms?.some(({ from, until }) => from + OPEN_SESSION_MS <= at && at < until) ?? false;
 }
 
-/** Lists that were found full: counting their entries anew for each event would be most of the work. */
-const full = new WeakSet<object>();
+/** How many entries lists have: counting them anew for each event would be most of the work. */
+const sizes = new WeakMap<object, number>();
+
+function sizeOf(list: Readonly<Record<string, unknown>>): number {
+  const known = sizes.get(list);
+  if (known !== undefined) return known;
+  const size = Object.keys(list).length;
+  sizes.set(list, size);
+  return size;
+}
 
 function hasRoom(list: Readonly<Record<string, unknown>>, most: number): boolean {
-  if (full.has(list)) return false;
-  if (Object.keys(list).length < most) return true;
-  full.add(list);
-  return false;
+  return sizeOf(list) < most;
+}
+
+/** Adds what is not in the list yet. */
+function enter<Entry>(list: Record<string, Entry>, name: string, entry: Entry): void {
+  sizes.set(list, sizeOf(list) + 1);
+  list[name] = entry;
 }
 
 /** One that scored enough for a ban and has none is never banned; why is looked up once an hour. */
@@ -266,6 +277,6 @@ function subjectIn(hour: Hour, subject: string): HourSubject | null {
     scored: null,
     lost: null,
   };
-  hour.subjects[subject] = made;
+  enter(hour.subjects, subject, made);
   return made;
 }

@@ -29,18 +29,18 @@ export class MemoryStore implements Store {
       const stored = this.#progress.get(progressKey(one.host, one.log));
       if ((stored?.commit ?? null) !== one.after) throw new StaleProgressError(one.log);
     }
-    for (const [subject, state] of outcome.put ?? []) {
+    outcome.put?.forEach((state, subject) => {
       if (state === null) this.#forget(subject);
       else this.#put(subject, state, outcome.ranks?.get(subject));
-    }
-    for (const [subject, lines] of outcome.evidence ?? []) {
+    });
+    outcome.evidence?.forEach((lines, subject) => {
       const kept = this.#evidence.get(subject);
       if (kept === undefined) this.#evidence.set(subject, lines.slice(-MAX_EVIDENCE));
       else {
         kept.push(...lines);
         if (kept.length > MAX_EVIDENCE) kept.splice(0, kept.length - MAX_EVIDENCE);
       }
-    }
+    });
     for (const entry of outcome.allow ?? []) this.#allow.set(entry.entry, entry);
     for (const entry of outcome.disallow ?? []) this.#allow.delete(entry);
     for (const one of outcome.progress ?? []) this.#progress.set(progressKey(one.host, one.log), one);

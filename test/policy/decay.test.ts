@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { add, NOTHING, rankOf, rebase, valueAt } from '../../src/policy/decay.js';
+import { add, addTo, NOTHING, rankOf, rebase, valueAt } from '../../src/policy/decay.js';
 
 const HOUR = 3_600_000;
 const YEAR = 365.25 * 24 * HOUR;
@@ -32,6 +32,16 @@ describe('a decaying sum', () => {
           near(valueAt(sum(list, h), START + 30 * 24 * HOUR, h), valueAt(sum(shuffled, h), START + 30 * 24 * HOUR, h));
         },
       ),
+    );
+  });
+
+  it('is the same to the last bit when it grows in place', () => {
+    fc.assert(
+      fc.property(fc.array(addition, { maxLength: 40 }), halfLife, (list, h) => {
+        const growing = { ...NOTHING };
+        for (const { points, at } of list) addTo(growing, points, at, h);
+        expect(growing).toEqual(sum(list, h));
+      }),
     );
   });
 

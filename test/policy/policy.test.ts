@@ -418,6 +418,27 @@ describe('replay', () => {
     );
   });
 
+  it('changes nothing later in the states that it has given out, nor in those that it was given', () => {
+    fc.assert(
+      fc.property(ordered, fc.nat(120), (events, cut) => {
+        const bench = new Bench({ dryRun: true });
+        const { put } = bench.judge(events.slice(0, cut));
+        const told = JSON.stringify([...put]);
+        bench.judge(events.slice(cut));
+        expect(JSON.stringify([...put])).toBe(told);
+      }),
+    );
+  });
+
+  it('keeps what a newer blockd has noted of a subject and of its ban', () => {
+    const bench = new Bench({ dryRun: true });
+    bench.judge(probe(6));
+    const state = bench.of('203.0.113.9');
+    bench.states.set('203.0.113.9', { ...state, ban: { ...state.ban, noted: 1 }, noted: 2 } as unknown as SubjectState);
+    const { put } = bench.judge([event({ at: AT + MINUTE })]);
+    expect(put.get('203.0.113.9')).toMatchObject({ noted: 2, ban: { noted: 1, refused: 2 } });
+  });
+
   it('equals living through it: settling ended bans on time changes nothing but when it is noted', () => {
     fc.assert(
       fc.property(ordered, (events) => {
