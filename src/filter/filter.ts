@@ -15,8 +15,9 @@ import type { JoinedReader } from './joined-reader.js';
 import { Line } from './line.js';
 import { nearest } from './nearest.js';
 import { Program } from './openings.js';
-import { parseRulePattern, type Rule } from './rule.js';
+import { type Pattern, parseRulePattern, type Rule } from './rule.js';
 import { Scanner } from './scanner.js';
+import { PatternError } from './syntax.js';
 import { Tag } from './tag.js';
 
 export interface FilterOptions {
@@ -63,7 +64,7 @@ export class Filter {
     this.#dovecot = new Tag('dovecot', programs.get('dovecot') ?? null);
   }
 
-  /** @throws UsageError when `options.points` names a rule that there is not. */
+  /** @throws UsageError when `options.points` names a rule that there is not, or when a pattern is none. */
   static compile(rules: readonly Rule[], options: FilterOptions = {}): Filter {
     const points = options.points ?? {};
     const names = rules.map((rule) => rule.name);
@@ -83,7 +84,7 @@ export class Filter {
     for (const rule of rules) {
       const watch = rule.packaged ? null : (suspects?.watch(rule) ?? null);
       const weighed = weigh(rule, points[rule.name]);
-      const pattern = parseRulePattern(rule.pattern, options.reply ?? DEFAULT_REPLY);
+      const pattern = patternOf(rule, options.reply ?? DEFAULT_REPLY);
       // A rule for one service of many stands beside those for all services of its program, and hides none of them.
       for (const name of named.filter(
         (one) => rule.program.includes(one) || rule.program.includes(canonicalTag(one)),
@@ -299,6 +300,15 @@ class Suspects {
         `${rule.file}, rule "${rule.name}": its pattern took about a second for a few lines, so this rule is switched off and the others go on; make the pattern simpler (fewer repeated or optional parts that can match the same text), then reload blockd`,
       );
     }
+  }
+}
+
+function patternOf({ file, name, pattern }: Rule, reply: string): Pattern {
+  try {
+    return parseRulePattern(pattern, reply);
+  } catch (error) {
+    if (!(error instanceof PatternError)) throw error;
+    throw new UsageError(`${file}, rule "${name}": its pattern ${error.message}`);
   }
 }
 

@@ -14,8 +14,8 @@ import { PatternError } from './syntax.js';
  * Rules in the order in which they are tried: those that the admin adds, then the packaged ones, each in the admin's
  * version if there is one.
  * @param overrideDir The admin's directory; null or missing means none.
- * @param guarded Whose patterns the guards judge: the packaged ones have passed when they were packaged, and proving
- *   them takes longer than all the rest of a start.
+ * @param guarded Whose patterns are read and judged by the guards: the packaged ones have passed when they were
+ *   packaged, and proving them takes longer than all the rest of a start.
  * @throws UsageError naming file, rule and reason.
  */
 export function loadRules(packagedDir: string, overrideDir: string | null, guarded: 'all' | 'own' = 'all'): Rule[] {
@@ -57,8 +57,7 @@ export function parseRules(content: string | Uint8Array, file: string, { package
     if (rule.kind === 'offense' && rule.points === undefined)
       throw new UsageError(`${place}: wants points; an offense without any counts nothing`);
     try {
-      const pattern = parseRulePattern(rule.pattern, ANY_REPLY);
-      if (guarded) guard(pattern);
+      if (guarded) guard(parseRulePattern(rule.pattern, ANY_REPLY));
     } catch (error) {
       if (error instanceof PatternError) throw new UsageError(`${place}: its pattern ${error.message}`);
       throw error;

@@ -103,7 +103,7 @@ class FollowedLog implements Source {
 
   async *chunks(): AsyncGenerator<Chunk> {
     if (this.#isStopped) return;
-    const wake = new Wake(this.#log);
+    const wake = new Wake(this.#log, !this.#options.once);
     this.#wake = wake;
     let turnedAt = performance.now();
     try {

@@ -15,14 +15,17 @@ interface Watched {
 
 export class Wake {
   readonly #log: string;
+  readonly #isPatient: boolean;
   readonly #watched = new Map<string, Watched>();
   #isWatchedWhole = false;
   #isPoked = false;
   #wake: (() => void) | null = null;
 
-  constructor(log: string) {
+  /** @param isPatient It is waited for what is written later. */
+  constructor(log: string, isPatient: boolean) {
     this.#log = log;
-    this.#watchFolders();
+    this.#isPatient = isPatient;
+    if (isPatient) this.#watchFolders();
   }
 
   /** Resolves after `poke()`, after a change beside the log, after `atMostMs`, or when it is time to look anyway. */
@@ -37,7 +40,7 @@ export class Wake {
         };
       });
       this.#wake = null;
-      if (isPolled) this.#watchFolders();
+      if (isPolled && this.#isPatient) this.#watchFolders();
     }
     this.#isPoked = false;
   }

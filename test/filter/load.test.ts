@@ -52,6 +52,13 @@ describe('the packaged rules', () => {
   });
 });
 
+test('a packaged rule that somebody spoilt is told by its file and name', () => {
+  writeFileSync(join(packaged, 'a.toml'), rule('test/a').replace('thing from', 'thing (from'));
+  const rules = loadRules(packaged, null, 'own');
+  expect(() => Filter.compile(rules)).toThrow(UsageError);
+  expect(() => Filter.compile(rules)).toThrow(/packaged\/a\.toml, rule "test\/a": its pattern /);
+});
+
 describe("the admin's rules", () => {
   test('replace packaged ones of the same name in their place, and come first otherwise', () => {
     writeFileSync(join(packaged, 'a.toml'), rule('test/a') + rule('test/b'));
