@@ -10,8 +10,8 @@ import type { Tag } from './tag.js';
 
 const PAGE_BYTES = 65_536;
 const FIRST_PAGES = 16;
-/** Longer than most chunks. */
-const FIRST_ROOM = 131_072;
+/** As long as a chunk, but for longer lines. */
+const FIRST_ROOM = 262_144;
 /** It looks at several bytes at a time, also behind the last. */
 const BEYOND = 64;
 

@@ -9,6 +9,7 @@ import { type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { reasonOf, UnavailableError, UsageError } from '../domain/errors.js';
+import { Blocks } from './blocks.js';
 import {
   familyOf,
   findByInode,
@@ -47,7 +48,8 @@ const TURN_MS = 15;
 /** @throws UsageError when a path names something that can't be a log. */
 export function followFiles(paths: readonly string[], options: SourceOptions): Source {
   for (const path of paths) checkLog(path);
-  return mergeSources([...new Set(paths)].map((path) => new FollowedLog(path, options)));
+  const blocks = new Blocks();
+  return mergeSources([...new Set(paths)].map((path) => new FollowedLog(path, options, blocks)));
 }
 
 function checkLog(path: string): void {
@@ -70,6 +72,7 @@ class FollowedLog implements Source {
   readonly logs: readonly string[];
   readonly #log: string;
   readonly #options: SourceOptions;
+  readonly #blocks: Blocks;
   #isStopped = false;
   #wake: Wake | null = null;
   /** Nothing was ever read: neither now nor in an earlier life. */
@@ -92,10 +95,11 @@ class FollowedLog implements Source {
   #missingSince: number | null = null;
   readonly #told = new Set<string>();
 
-  constructor(log: string, options: SourceOptions) {
+  constructor(log: string, options: SourceOptions, blocks: Blocks) {
     this.#log = log;
     this.logs = [log];
     this.#options = options;
+    this.#blocks = blocks;
     const position = options.positions.get(log);
     this.#sought = position?.kind === 'file' ? position : null;
     this.#isNew = this.#sought === null;
@@ -251,7 +255,7 @@ class FollowedLog implements Source {
     for (const member of [...all.filter(isLongEnough), ...all.filter((member) => !isLongEnough(member))]) {
       let file: LogFile | null = null;
       try {
-        file = openLogFile(member.isLive ? targetOf(member) : member);
+        file = openLogFile(member.isLive ? targetOf(member) : member, this.#blocks);
         if (file?.resume(position)) return file;
       } catch (error) {
         if (own.includes(member) && codeOf(error) !== 'ENOENT') throw error;
@@ -484,7 +488,7 @@ class FollowedLog implements Source {
   #open(member: Member): LogFile | Pause {
     try {
       // Renamed since we looked: look again.
-      return openLogFile(member.isLive ? targetOf(member) : member) ?? 'soon';
+      return openLogFile(member.isLive ? targetOf(member) : member, this.#blocks) ?? 'soon';
     } catch (error) {
       return codeOf(error) === 'ENOENT' ? 'soon' : this.#unreadable(error);
     }

@@ -8,8 +8,9 @@ import { Readable } from 'node:stream';
 import { createGunzip, gunzipSync, constants as gzip } from 'node:zlib';
 import { reasonOf } from '../domain/errors.js';
 import type { FileIdentity, Position } from '../domain/position.js';
+import { BLOCK_BYTES, Blocks } from './blocks.js';
 import type { Member } from './family.js';
-import { BLOCK_BYTES, LineCutter, type Lines } from './lines.js';
+import { LineCutter, type Lines } from './lines.js';
 
 export type FilePosition = Extract<Position, { kind: 'file' }>;
 
@@ -49,8 +50,11 @@ export interface LogFile {
   close(): void;
 }
 
-/** Opens a member of a log's family; null when another file has that name by now. Throws the system's errors. */
-export function openLogFile(member: Member): LogFile | null {
+/**
+ * Opens a member of a log's family, to be read into `blocks`; null when another file has that name by now. Throws the
+ * system's errors.
+ */
+export function openLogFile(member: Member, blocks: Blocks): LogFile | null {
   const fd = openSync(member.path, constants.O_RDONLY | constants.O_NONBLOCK);
   const stats = fstatSync(fd);
   if (stats.dev !== member.dev || stats.ino !== member.ino || !stats.isFile()) {
@@ -58,8 +62,8 @@ export function openLogFile(member: Member): LogFile | null {
     return null;
   }
   return member.compression === 'gz'
-    ? new GzipLogFile(member.path, fd, stats)
-    : new PlainLogFile(member.path, fd, stats);
+    ? new GzipLogFile(member.path, fd, stats, blocks)
+    : new PlainLogFile(member.path, fd, stats, blocks);
 }
 
 /** True when the file of `position` has the bytes of this member at its head, whatever its inode; false when in doubt. */
@@ -67,7 +71,7 @@ export function hasHeadOf(member: Member, { file }: FilePosition): boolean {
   if (file.head === 0 || !isReadable(member)) return false;
   let opened: LogFile | null = null;
   try {
-    opened = openLogFile(member);
+    opened = openLogFile(member, new Blocks());
     return opened?.resume({ kind: 'file', file, offset: file.head }) ?? false;
   } catch {
     return false;
@@ -85,7 +89,7 @@ export class PlainLogFile implements LogFile {
   readonly dev: number;
   readonly ino: number;
   readonly #fd: number;
-  readonly #cutter = new LineCutter();
+  readonly #cutter: LineCutter;
   readonly #probe = Buffer.allocUnsafe(HEAD_BYTES);
   readonly #head = new Head();
   #offset = 0;
@@ -95,9 +99,10 @@ export class PlainLogFile implements LogFile {
   #isAtEnd = false;
   #isTruncated = false;
 
-  constructor(path: string, fd: number, stats: Stats) {
+  constructor(path: string, fd: number, stats: Stats, blocks: Blocks) {
     this.path = path;
     this.#fd = fd;
+    this.#cutter = new LineCutter(blocks);
     this.dev = stats.dev;
     this.ino = stats.ino;
     this.#changedAt = stats.mtimeMs;
@@ -166,7 +171,7 @@ export class PlainLogFile implements LogFile {
       this.#changedAt = stats.mtimeMs;
       this.#size = stats.size;
       this.#isAtEnd = count === 0;
-      if (count === 0) return null;
+      if (count === 0) return this.#atEnd();
       this.#grewAt = performance.now();
       this.#head.see(room.subarray(0, count));
       const lines = this.#cutter.add(count);
@@ -194,6 +199,11 @@ export class PlainLogFile implements LogFile {
     return lines;
   }
 
+  #atEnd(): null {
+    this.#cutter.pause();
+    return null;
+  }
+
   #truncated(): null {
     this.#isTruncated = true;
     return null;
@@ -216,7 +226,7 @@ class GzipLogFile implements LogFile {
   readonly isTruncated = false;
   readonly #fd: number;
   readonly #size: number;
-  readonly #cutter = new LineCutter();
+  readonly #cutter: LineCutter;
   readonly #head = new Head();
   #offset = 0;
   #skip = 0;
@@ -225,9 +235,10 @@ class GzipLogFile implements LogFile {
   #isClosed = false;
   #block: Buffer = EMPTY;
 
-  constructor(path: string, fd: number, stats: Stats) {
+  constructor(path: string, fd: number, stats: Stats, blocks: Blocks) {
     this.path = path;
     this.#fd = fd;
+    this.#cutter = new LineCutter(blocks);
     this.dev = stats.dev;
     this.ino = stats.ino;
     this.changedAt = stats.mtimeMs;
@@ -258,7 +269,10 @@ class GzipLogFile implements LogFile {
     for (;;) {
       if (this.#block.length === 0) {
         const block = await this.#next();
-        if (block === null) return null;
+        if (block === null) {
+          this.#cutter.pause();
+          return null;
+        }
         const skipped = Math.min(this.#skip, block.length);
         this.#skip -= skipped;
         this.#block = block.subarray(skipped);
