@@ -103,7 +103,7 @@ function oddity({ lines, from }: LogReport, { since, until }: { since?: number; 
 }
 
 function filterOf(config: Config): Filter {
-  const rules = loadRules(packagedFilters(), config.log.filters, 'own');
+  const rules = loadRules(packagedFilters(), config.log.filters, 'short');
   return Filter.compile(rules, { points: config.points, reply: config.postfix.reply });
 }
 

@@ -34,7 +34,7 @@ export async function makePlan(
 ): Promise<Plan> {
   const missing = missingFilters(config.log.filters);
   if (missing !== null) options.logger.warn({ event: 'filters-missing' }, missing);
-  const rules = loadRules(packagedFilters(), config.log.filters, 'own');
+  const rules = loadRules(packagedFilters(), config.log.filters, 'short');
   const filter = Filter.compile(rules, {
     points: config.points,
     reply: config.postfix.reply,
