@@ -44,6 +44,9 @@ export function parsePattern(text: string): Parsed {
   return { node, source: parser.source, times: parser.times };
 }
 
+/** Most of a pattern is fixed text: its sets are made once. */
+const CHARACTERS: readonly CharSet[] = Array.from({ length: 256 }, (_, code) => 1n << BigInt(code));
+
 export const ANY: CharSet = (1n << 256n) - 1n;
 export const DIGITS = charRange(48, 57);
 export const WORD = DIGITS | charRange(65, 90) | charRange(97, 122) | charOf('_');
@@ -52,7 +55,7 @@ const SPACE = charRange(9, 13) | charOf(' ') | charOf('\xa0');
 const LINE_ENDS = charOf('\n') | charOf('\r');
 
 export function charOf(char: string): CharSet {
-  return 1n << BigInt(char.charCodeAt(0));
+  return CHARACTERS[char.charCodeAt(0)] ?? 1n << BigInt(char.charCodeAt(0));
 }
 
 function charRange(from: number, to: number): CharSet {
@@ -60,6 +63,9 @@ function charRange(from: number, to: number): CharSet {
 }
 
 const CONTROLS: Record<string, string | undefined> = { t: '\t', n: '\n', r: '\r', f: '\f', v: '\v', 0: '\0' };
+
+/** What a quantifier begins with. */
+const QUANTIFIERS = '*+?{';
 
 class Parser {
   source = '';
@@ -91,6 +97,7 @@ class Parser {
 
   #quantified(): Node {
     const item = this.#atom();
+    if (!QUANTIFIERS.includes(this.#text[this.#at] ?? ' ')) return item;
     const quantifier = /^(?:[*+?]|\{(\d+)(,(\d*))?\})\??/.exec(this.#text.slice(this.#at));
     if (quantifier === null) return item;
     this.#take(quantifier[0].length);
@@ -152,7 +159,9 @@ class Parser {
   #escaped(): CharSet {
     const char = this.#text[this.#at + 1] ?? '';
     if (/[1-9k]/.test(char)) throw new PatternError(`holds "\\${char}", a back-reference`);
-    const hex = /^\\(?:x([\da-fA-F]{2})|u00([\da-fA-F]{2}))/.exec(this.#text.slice(this.#at));
+    const hex = /[xu]/.test(char)
+      ? /^\\(?:x([\da-fA-F]{2})|u00([\da-fA-F]{2}))/.exec(this.#text.slice(this.#at))
+      : null;
     if (hex !== null) {
       this.#take(hex[0].length);
       return 1n << BigInt(Number.parseInt(hex[1] ?? hex[2] ?? '', 16));
@@ -217,6 +226,5 @@ class Parser {
 }
 
 function lowest(set: CharSet): number {
-  for (let code = 0; code < 256; code++) if ((set >> BigInt(code)) & 1n) return code;
-  return 0;
+  return Math.max((set & -set).toString(2).length - 1, 0);
 }
