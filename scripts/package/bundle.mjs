@@ -21,6 +21,12 @@ const TOGETHER = [
     test: /\/dist\/(?:domain|config)\/|\/dist\/store\/(?:open|schema|store|daemon-note)\.js$|\/smol-toml\//,
   },
   { name: 'console', test: /\/dist\/cli\/(?:program|output|terminal|desk|owner|format|mode)\.js$/ },
+  { name: 'judging', test: /\/dist\/policy\/|\/dist\/lists\/(?:kept-list|lists)\.js$/ },
+  { name: 'reading', test: /\/dist\/filter\/(?!samples\.js$)/ },
+  {
+    name: 'publishing',
+    test: /\/dist\/postfix\/(?:access-map|ban-text|entry|map-.+|named|postconf|postmap|postscreen-map|reload|run)\.js$/,
+  },
   {
     name: 'embedded',
     test: /\/dist\/store\/lmdb-(?:file|tables|writing)\.js$|\/node_modules\/(?:lmdb|ordered-binary|weak-lru-cache|@harperfast)\//,
@@ -37,6 +43,7 @@ export async function bundle({ root, into }) {
       addressed(dist, required, { [KNOWN_RULES]: await knownRules(root, dist) }),
       nativeLmdbBeside(),
       withoutMsgpack(),
+      withoutLogThreads(),
     ],
     output: {
       dir: into,
@@ -160,18 +167,22 @@ function nativeLmdbBeside() {
 
 /** lmdb's own encoding of values, which a store of texts never asks for: a fifth of what `blockctl list` would load. */
 function withoutMsgpack() {
-  const id = '\0msgpackr';
+  return without('msgpackr', 'export class Encoder', 'blockd stores texts: open each table with encoding "string"');
+}
+
+/** pino's writing in other threads: the daemon writes to stderr itself. */
+function withoutLogThreads() {
+  return without('thread-stream', 'export default class', 'blockd logs in its own thread: give pino a destination');
+}
+
+/** A package of which nothing is ever used. */
+function without(name, declaration, why) {
+  const id = `\0${name}`;
   return {
-    name: 'without-msgpack',
-    resolveId: (source) => (source === 'msgpackr' ? id : null),
+    name: `without-${name}`,
+    resolveId: (source) => (source === name ? id : null),
     load: (loaded) =>
-      loaded === id
-        ? `export class Encoder {
-             constructor() {
-               throw new Error('blockd stores texts: open each table with encoding "string"');
-             }
-           }`
-        : null,
+      loaded === id ? `${declaration} { constructor() { throw new Error(${JSON.stringify(why)}); } }` : null,
   };
 }
 
