@@ -19,7 +19,6 @@ import { type Lists, NO_LISTS } from '../policy/lists.js';
 import { Policy, type PolicySettings } from '../policy/policy.js';
 import type { AllowEntry } from '../policy/state.js';
 import type { AccessMap, Picture } from '../postfix/access-map.js';
-import { mynetworks } from '../postfix/postconf.js';
 import type { Source } from '../source/source.js';
 import { type DaemonCounters, type DaemonNote, daemonNoteName, HEARTBEAT_MS } from '../store/daemon-note.js';
 import { requireKnownSchema } from '../store/schema.js';
@@ -462,7 +461,7 @@ export class Daemon {
     this.#allowed = new Allowlist(
       allowRules({
         own: ownAddresses(),
-        mynetworks: allow.mynetworks ? await this.#mynetworks() : [],
+        mynetworks: await this.#plan.ownNetworks.read(),
         addresses: allow.addresses,
         hostnames: allow.hostnames,
         people: this.#people.map(({ entry }) => entry),
@@ -491,23 +490,6 @@ export class Daemon {
   #replacePolicy(allowlist: Allowlist, lists: Lists): void {
     this.#policy = new Policy(this.#policy.settings, allowlist, lists);
     this.#counting?.use(this.#plan.filter, this.#policy);
-  }
-
-  async #mynetworks(): Promise<string[]> {
-    const { postconf, config_directory } = this.#plan.config.postfix;
-    try {
-      return await mynetworks({
-        postconf,
-        ...(config_directory !== undefined && { configDirectory: config_directory }),
-      });
-    } catch (error) {
-      if (!(error instanceof UnavailableError)) throw error;
-      this.#logger.warn(
-        { event: 'mynetworks' },
-        `can't read mynetworks from Postfix, so only loopback, this host's own addresses and the [allow] section are never banned: ${error.message}`,
-      );
-      return [];
-    }
   }
 
   /** Some process committed: another host's ban, a person's order, or our own. */

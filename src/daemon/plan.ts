@@ -11,10 +11,12 @@ import { PostscreenMap } from '../postfix/postscreen-map.js';
 import { openSource } from '../source/open.js';
 import type { Source, SourceOptions } from '../source/source.js';
 import type { Logger } from './log.js';
+import { OwnNetworks } from './own-networks.js';
 
 export interface Plan {
   readonly config: Config;
   readonly filter: Filter;
+  readonly ownNetworks: OwnNetworks;
   /** Absolute paths, or `journal`. */
   readonly logs: readonly string[];
   /** Null in dry-run when the config names none. */
@@ -32,6 +34,7 @@ export async function makePlan(
   config: Config,
   options: { readonly once: boolean; readonly logger: Logger },
 ): Promise<Plan> {
+  const ownNetworks = new OwnNetworks(config, options.logger);
   const missing = missingFilters(config.log.filters);
   if (missing !== null) options.logger.warn({ event: 'filters-missing' }, missing);
   const rules = loadRules(packagedFilters(), config.log.filters, 'short');
@@ -45,6 +48,7 @@ export async function makePlan(
   return {
     config,
     filter,
+    ownNetworks,
     logs: config.log.journal ? [...files, 'journal'] : files,
     map: await accessMap(config, options.logger),
     postscreenMap: postscreenMap(config),
