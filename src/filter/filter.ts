@@ -26,6 +26,8 @@ export interface FilterOptions {
   readonly reply?: string;
   /** Told of a rule that `scan` switched off, with a sentence that says why and what to do. */
   readonly onSlow?: (rule: Rule, message: string) => void;
+  /** False: no vector instructions, as on processors that have none. */
+  readonly vectors?: boolean;
 }
 
 const MAX_REPEATED = 100;
@@ -73,7 +75,7 @@ export class Filter {
         `[points] "${name}": there is no such rule${near.length > 0 ? `; did you mean ${near.join(' or ')}?` : ''}`,
       );
     }
-    const scanner = new Scanner();
+    const scanner = new Scanner(options.vectors);
     const tellers: JoinedReader[] = [];
     const programs = new Programs(scanner, tellers);
     const named = [...new Set(rules.flatMap(({ program }) => program))];
