@@ -41,7 +41,7 @@ export function parsePattern(text: string): Parsed {
   }
   const parser = new Parser(text);
   const node = parser.choice();
-  return { node, source: parser.source, times: parser.times };
+  return { node, source: parser.source(), times: parser.times };
 }
 
 /** Most of a pattern is fixed text: its sets are made once. */
@@ -68,13 +68,19 @@ const CONTROLS: Record<string, string | undefined> = { t: '\t', n: '\n', r: '\r'
 const QUANTIFIERS = '*+?{';
 
 class Parser {
-  source = '';
   times = false;
   readonly #text: string;
   #at = 0;
+  /** For `RegExp`, up to `#copied`: only groups are written otherwise than in the text. */
+  #source = '';
+  #copied = 0;
 
   constructor(text: string) {
     this.#text = text;
+  }
+
+  source(): string {
+    return this.#source + this.#text.slice(this.#copied, this.#at);
   }
 
   choice(): Node {
@@ -133,13 +139,11 @@ class Parser {
       if (name !== 'times') throw new PatternError(`names a group "${name}": only "times" has a meaning`);
       if (this.times) throw new PatternError('names two groups "times"');
       this.times = true;
-      this.#at += '(?<times>'.length;
-      this.source += '(';
+      this.#replace('(?<times>'.length, '(');
     } else if (look !== undefined) {
       this.#take(3);
     } else {
-      this.#at += rest.startsWith('(?:') ? 3 : 1;
-      this.source += '(?:';
+      this.#replace(rest.startsWith('(?:') ? 3 : 1, '(?:');
     }
     const item = this.choice();
     this.#take();
@@ -220,8 +224,14 @@ class Parser {
   }
 
   #take(count = 1): void {
-    this.source += this.#text.slice(this.#at, this.#at + count);
     this.#at += count;
+  }
+
+  /** Takes `count` characters, for which the source has others. */
+  #replace(count: number, by: string): void {
+    this.#source = this.source() + by;
+    this.#take(count);
+    this.#copied = this.#at;
   }
 }
 
