@@ -17,11 +17,7 @@ export function knownRules(content: Uint8Array): readonly WrittenRule[] | null {
 
 /** As they are kept. */
 export function toBeKnown(content: Uint8Array, rules: readonly WrittenRule[]): KnownRules {
-  return { [keyOf(content)]: rules.map(withoutSamples) };
-}
-
-export function withoutSamples<T extends Pick<WrittenRule, 'matches' | 'ignores'>>(rule: T): T {
-  return { ...rule, matches: [], ignores: [] };
+  return { [keyOf(content)]: rules.map((rule) => ({ ...rule, matches: [], ignores: [] })) };
 }
 
 let known: KnownRules | null = null;

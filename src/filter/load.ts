@@ -6,7 +6,7 @@ import { defaultConfig } from '../config/schema.js';
 import { parseToml } from '../config/toml.js';
 import { reasonOf, UsageError } from '../domain/errors.js';
 import { guard } from './guard.js';
-import { knownRules, withoutSamples } from './known-rules.js';
+import { knownRules } from './known-rules.js';
 import { parseRulePattern, type Rule } from './rule.js';
 import { readRuleFile, type WrittenRule } from './rule-file.js';
 import { PatternError } from './syntax.js';
@@ -67,13 +67,13 @@ export function parseRules(content: string | Uint8Array, file: string, origin: O
       if (error instanceof PatternError) throw new UsageError(`${place}: its pattern ${error.message}`);
       throw error;
     }
+    const { name, kind, program, description, pattern, echo, closes, matches, ignores } = rule;
     return {
-      ...(short ? withoutSamples(rule) : rule),
-      points: rule.points ?? 0,
-      closes: rule.closes || rule.kind === 'closed',
-      file,
-      packaged,
-      known: known !== null,
+      ...{ name, kind, points: rule.points ?? 0, description, program, pattern, echo },
+      closes: closes || kind === 'closed',
+      matches: short ? [] : matches,
+      ignores: short ? [] : ignores,
+      ...{ file, packaged, known: known !== null },
     };
   });
 }
