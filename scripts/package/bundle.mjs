@@ -18,7 +18,7 @@ const REQUIRED = /createRequire\(import\.meta\.url\)\((['"])([^'"]+)\1\)/g;
 const TOGETHER = [
   {
     name: 'ground',
-    test: /\/dist\/(?:domain|config)\/|\/dist\/store\/(?:open|schema|store|daemon-note)\.js$|\/smol-toml\//,
+    test: /\/dist\/(?:domain|config)\/|\/dist\/store\/(?:open|schema|store|daemon-note)\.js$|\/dist\/(?:policy\/lists|postfix\/finding)\.js$|\/smol-toml\//,
   },
   { name: 'console', test: /\/dist\/cli\/(?:program|output|terminal|desk|owner|format|mode)\.js$/ },
   { name: 'judging', test: /\/dist\/policy\/|\/dist\/lists\/(?:kept-list|lists)\.js$/ },
