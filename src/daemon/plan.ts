@@ -34,6 +34,9 @@ export async function makePlan(
   config: Config,
   options: { readonly once: boolean; readonly logger: Logger },
 ): Promise<Plan> {
+  const files = logFiles(config);
+  for (const file of files) checkLog(file, options.once);
+  // Postfix answers while the rules are read.
   const ownNetworks = new OwnNetworks(config, options.logger);
   const missing = missingFilters(config.log.filters);
   if (missing !== null) options.logger.warn({ event: 'filters-missing' }, missing);
@@ -43,8 +46,6 @@ export async function makePlan(
     reply: config.postfix.reply,
     onSlow: ({ name, file }, message) => options.logger.error({ event: 'rule-off', rule: name, file }, message),
   });
-  const files = logFiles(config);
-  for (const file of files) checkLog(file, options.once);
   return {
     config,
     filter,
