@@ -19,8 +19,11 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const MODULES = join(ROOT, 'node_modules');
 const SOURCES = join(ROOT, 'src');
 const DIST = join(ROOT, 'dist');
-/** The inner loop of the filter: compiled before all else, and used from here by the tests. */
-const SCANNER = join(SOURCES, 'filter/scanner.wasm');
+/** The inner loop of the filter, without and with vector instructions: compiled before all else, and used from here by the tests. */
+const SCANNERS = [
+  { file: join(SOURCES, 'filter/scanner.wasm'), features: [] },
+  { file: join(SOURCES, 'filter/scanner-simd.wasm'), features: ['--enable', 'simd'] },
+];
 const LOCK = join(DIST, '.setup.lock');
 const LONGEST_WAIT_MS = 300_000;
 /** What the tests run for real: a file that proves it is there, and the Debian package that brings it. */
@@ -81,7 +84,7 @@ function installPackages() {
 }
 
 function programsAreBuilt() {
-  return existsSync(SCANNER) && readOr(join(DIST, '.blockd-built')) === sourcesDigest();
+  return SCANNERS.every(({ file }) => existsSync(file)) && readOr(join(DIST, '.blockd-built')) === sourcesDigest();
 }
 
 function sourcesDigest() {
@@ -89,21 +92,24 @@ function sourcesDigest() {
 }
 
 function sources() {
-  return filesUnder(SOURCES).filter((name) => name !== SCANNER);
+  return filesUnder(SOURCES).filter((name) => !SCANNERS.some(({ file }) => file === name));
 }
 
 function build() {
   say('compiling');
   const built = sourcesDigest();
-  run(process.execPath, [
-    join(MODULES, 'assemblyscript/bin/asc.js'),
-    ...[join(SOURCES, 'filter/scanner/scan.ts'), '--baseDir', join(SOURCES, 'filter/scanner'), '--outFile', SCANNER],
-    // It has nothing to allocate and nothing to abort; its addresses are numbers of 32 bits, which AS201 warns of.
-    ...['-O3', '--runtime', 'stub', '--noAssert', '--use', 'abort=', '--importMemory', '--disableWarning', '201'],
-  ]);
+  for (const { file, features } of SCANNERS) {
+    run(process.execPath, [
+      join(MODULES, 'assemblyscript/bin/asc.js'),
+      ...[join(SOURCES, 'filter/scanner/scan.ts'), '--baseDir', join(SOURCES, 'filter/scanner'), '--outFile', file],
+      // It has nothing to allocate and nothing to abort; its addresses are numbers of 32 bits, which AS201 warns of.
+      ...['-O3', '--runtime', 'stub', '--noAssert', '--use', 'abort=', '--importMemory', '--disableWarning', '201'],
+      ...features,
+    ]);
+  }
   // Not incremental: the compiler's own bookkeeping trusts outputs that somebody deleted.
   run(process.execPath, [join(MODULES, 'typescript/bin/tsc'), '--incremental', 'false', '--tsBuildInfoFile', 'null']);
-  for (const file of [SCANNER, ...sources().filter((name) => name.endsWith('.lua'))]) {
+  for (const file of [...SCANNERS.map(({ file }) => file), ...sources().filter((name) => name.endsWith('.lua'))]) {
     const copy = join(DIST, relative(SOURCES, file));
     mkdirSync(dirname(copy), { recursive: true });
     copyFileSync(file, copy);

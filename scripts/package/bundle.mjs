@@ -10,6 +10,7 @@ const PROGRAMS = ['blockd', 'blockctl'];
 /** Loads LMDB's binary from wherever npm has put it; here it is one file beside the programs. */
 const NATIVE_LOADER = 'node-gyp-build-optional-packages';
 export const NATIVE_FILE = 'lmdb.node';
+const KNOWN_RULES = 'known-rules.json';
 const OWN_ADDRESS = /new URL\(\s*(['"`])([^'"`]+)\1\s*,\s*import\.meta\.url\s*\)/g;
 const REQUIRED = /createRequire\(import\.meta\.url\)\((['"])([^'"]+)\1\)/g;
 
@@ -17,9 +18,15 @@ const REQUIRED = /createRequire\(import\.meta\.url\)\((['"])([^'"]+)\1\)/g;
 const TOGETHER = [
   {
     name: 'ground',
-    test: /\/dist\/(?:domain|config)\/|\/dist\/store\/(?:open|schema|store|daemon-note)\.js$|\/smol-toml\//,
+    test: /\/dist\/(?:domain|config)\/|\/dist\/store\/(?:open|schema|store|daemon-note)\.js$|\/dist\/(?:policy\/lists|postfix\/finding)\.js$|\/smol-toml\//,
   },
   { name: 'console', test: /\/dist\/cli\/(?:program|output|terminal|desk|owner|format|mode)\.js$/ },
+  { name: 'judging', test: /\/dist\/policy\/|\/dist\/lists\/(?:kept-list|lists)\.js$/ },
+  { name: 'reading', test: /\/dist\/filter\/(?!samples\.js$)/ },
+  {
+    name: 'publishing',
+    test: /\/dist\/postfix\/(?:access-map|ban-text|entry|map-.+|named|postconf|postmap|postscreen-map|reload|run)\.js$/,
+  },
   {
     name: 'embedded',
     test: /\/dist\/store\/lmdb-(?:file|tables|writing)\.js$|\/node_modules\/(?:lmdb|ordered-binary|weak-lru-cache|@harperfast)\//,
@@ -32,7 +39,12 @@ export async function bundle({ root, into }) {
   const required = new Set();
   const modules = await build({
     input: Object.fromEntries(PROGRAMS.map((name) => [`${name}-program`, join(dist, `${name}.js`)])),
-    plugins: [addressed(dist, required), nativeLmdbBeside(), withoutMsgpack()],
+    plugins: [
+      addressed(dist, required, { [KNOWN_RULES]: await knownRules(root, dist) }),
+      nativeLmdbBeside(),
+      withoutMsgpack(),
+      withoutLogThreads(),
+    ],
     output: {
       dir: into,
       // Node 20 reads and links ES modules one by one and asynchronously: 12 ms of each call of blockctl.
@@ -93,8 +105,27 @@ async function build({ input, plugins, output, cwd }) {
   }
 }
 
-/** Our own modules' neighbours become files beside the bundle, and packages that they require() are noted. */
-function addressed(dist, required) {
+/** What the packaged rule files hold, which a start need not read as TOML then: see src/filter/known-rules.ts. */
+async function knownRules(root, dist) {
+  const { toBeKnown } = await import(join(dist, 'filter/known-rules.js'));
+  const { readRuleFile } = await import(join(dist, 'filter/rule-file.js'));
+  const { parseToml } = await import(join(dist, 'config/toml.js'));
+  const folder = join(root, 'filters');
+  const known = readdirSync(folder)
+    .filter((name) => name.endsWith('.toml'))
+    .sort()
+    .map((name) => {
+      const content = readFileSync(join(folder, name));
+      return toBeKnown(content, readRuleFile(parseToml(content, name, false)).rules);
+    });
+  return JSON.stringify(Object.assign({}, ...known));
+}
+
+/**
+ * Our own modules' neighbours become files beside the bundle, and packages that they require() are noted.
+ * @param made By address, what is made for the package and no file beside the module.
+ */
+function addressed(dist, required, made) {
   return {
     name: 'neighbours',
     transform(code, id) {
@@ -107,7 +138,7 @@ function addressed(dist, required) {
         const file = resolve(dirname(id), address);
         const fileName = basename(file);
         if (fileName.endsWith('.js')) this.emitFile({ type: 'chunk', id: file, fileName });
-        else this.emitFile({ type: 'asset', fileName, source: readFileSync(file) });
+        else this.emitFile({ type: 'asset', fileName, source: made[fileName] ?? readFileSync(file) });
       }
       return code
         .replace(OWN_ADDRESS, (whole, quote, address) =>
@@ -136,18 +167,22 @@ function nativeLmdbBeside() {
 
 /** lmdb's own encoding of values, which a store of texts never asks for: a fifth of what `blockctl list` would load. */
 function withoutMsgpack() {
-  const id = '\0msgpackr';
+  return without('msgpackr', 'export class Encoder', 'blockd stores texts: open each table with encoding "string"');
+}
+
+/** pino's writing in other threads: the daemon writes to stderr itself. */
+function withoutLogThreads() {
+  return without('thread-stream', 'export default class', 'blockd logs in its own thread: give pino a destination');
+}
+
+/** A package of which nothing is ever used. */
+function without(name, declaration, why) {
+  const id = `\0${name}`;
   return {
-    name: 'without-msgpack',
-    resolveId: (source) => (source === 'msgpackr' ? id : null),
+    name: `without-${name}`,
+    resolveId: (source) => (source === name ? id : null),
     load: (loaded) =>
-      loaded === id
-        ? `export class Encoder {
-             constructor() {
-               throw new Error('blockd stores texts: open each table with encoding "string"');
-             }
-           }`
-        : null,
+      loaded === id ? `${declaration} { constructor() { throw new Error(${JSON.stringify(why)}); } }` : null,
   };
 }
 

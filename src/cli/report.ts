@@ -8,7 +8,8 @@ import { loadRules, packagedFilters } from '../filter/load.js';
 import { Allowlist, type AllowRules } from '../policy/allowlist.js';
 import type { Lists } from '../policy/lists.js';
 import { Policy, type PolicySettings } from '../policy/policy.js';
-import { historyReport, readHours } from '../report/history.js';
+import { historyReport } from '../report/history.js';
+import { readHours } from '../report/kept-hours.js';
 import { openLogs } from '../report/logs.js';
 import { type LogReport, makeReport, type Report } from '../report/report.js';
 import type { Trial } from '../report/trial.js';
@@ -103,7 +104,7 @@ function oddity({ lines, from }: LogReport, { since, until }: { since?: number; 
 }
 
 function filterOf(config: Config): Filter {
-  const rules = loadRules(packagedFilters(), config.log.filters, 'own');
+  const rules = loadRules(packagedFilters(), config.log.filters, 'short');
   return Filter.compile(rules, { points: config.points, reply: config.postfix.reply });
 }
 

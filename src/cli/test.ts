@@ -17,7 +17,7 @@ export async function test(
   context: Context,
 ): Promise<ExitCode> {
   const { config } = configOf(context.globals);
-  const rules = loadRules(packagedFilters(), config.log.filters, 'own');
+  const rules = loadRules(packagedFilters(), config.log.filters, 'short');
   const filter = Filter.compile(rules, { points: config.points, reply: config.postfix.reply });
   const logs = (names.length === 0 ? ['-'] : names).map(openLog);
   const asJson = context.globals.json === true;

@@ -1,6 +1,7 @@
 /**
  * The loop that joins the rooms: source → filter → policy → store → access map; with its schedules, signals and lock.
- * Every part may fail by itself: what can wait waits and says so, what can't ends the program with a clear sentence.
+ * Every part may fail by itself: what can wait waits and says so, what can't ends the program with a clear sentence. Parts
+ * that only some configs want are loaded for them.
  */
 import { randomUUID } from 'node:crypto';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
@@ -18,26 +19,21 @@ import { type Lists, NO_LISTS } from '../policy/lists.js';
 import { Policy, type PolicySettings } from '../policy/policy.js';
 import type { AllowEntry } from '../policy/state.js';
 import type { AccessMap, Picture } from '../postfix/access-map.js';
-import { mynetworks } from '../postfix/postconf.js';
 import type { Source } from '../source/source.js';
 import { type DaemonCounters, type DaemonNote, daemonNoteName, HEARTBEAT_MS } from '../store/daemon-note.js';
 import { requireKnownSchema } from '../store/schema.js';
 import { type Outcome, StaleProgressError, type Store } from '../store/store.js';
 import { BanBook } from './ban-book.js';
-import { BanExport } from './ban-export.js';
 import { Counting } from './counting.js';
-import { Digest } from './digest.js';
-import { Handover } from './handover.js';
 import { History } from './history.js';
-import { KernelSets } from './kernel-sets.js';
-import { ListKeeper } from './list-keeper.js';
+import type { KernelSets } from './kernel-sets.js';
+import type { ListKeeper } from './list-keeper.js';
 import type { Logger } from './log.js';
 import { LoopDelay } from './loop-delay.js';
-import { namesFrom } from './names.js';
 import { NOBODY, type Observer, type Vitals } from './observer.js';
 import type { Plan } from './plan.js';
 import { readPlaces, writePlaces } from './positions-file.js';
-import { Postscreen } from './postscreen.js';
+import type { Postscreen } from './postscreen.js';
 import { Publisher } from './publisher.js';
 import { isCountedIn, isReadToItsEnd } from './reading.js';
 import { Salvage } from './salvage.js';
@@ -346,6 +342,7 @@ export class Daemon {
     const { mode, frontline } = this.#plan.config;
     if (mode !== 'enforce' || !frontline.nftables || this.#options.once) return;
     const { nft, table, drop } = frontline;
+    const { KernelSets } = await import('./kernel-sets.js');
     const book = new BanBook(this.#store);
     this.#kernelSets = new KernelSets({
       picture: () => this.#pictureFrom(book).catch((error: unknown) => this.#withoutPicture(error)),
@@ -364,6 +361,7 @@ export class Daemon {
     this.#postscreen = null;
     const { config, postscreenMap: map } = this.#plan;
     if (map === null || this.#options.once) return;
+    const { Postscreen } = await import('./postscreen.js');
     const book = new BanBook(this.#store);
     // Nobody is refused in the other modes, also not by what an earlier run left behind.
     const nobody: Picture = { changes: null, all: () => [] };
@@ -463,7 +461,7 @@ export class Daemon {
     this.#allowed = new Allowlist(
       allowRules({
         own: ownAddresses(),
-        mynetworks: allow.mynetworks ? await this.#mynetworks() : [],
+        mynetworks: await this.#plan.ownNetworks.read(),
         addresses: allow.addresses,
         hostnames: allow.hostnames,
         people: this.#people.map(({ entry }) => entry),
@@ -478,6 +476,7 @@ export class Daemon {
     this.#lists = null;
     const { config } = this.#plan;
     if (config.lists.length === 0) return NO_LISTS;
+    const { ListKeeper } = await import('./list-keeper.js');
     this.#lists = new ListKeeper({
       config,
       folder: listsFolder(config),
@@ -491,23 +490,6 @@ export class Daemon {
   #replacePolicy(allowlist: Allowlist, lists: Lists): void {
     this.#policy = new Policy(this.#policy.settings, allowlist, lists);
     this.#counting?.use(this.#plan.filter, this.#policy);
-  }
-
-  async #mynetworks(): Promise<string[]> {
-    const { postconf, config_directory } = this.#plan.config.postfix;
-    try {
-      return await mynetworks({
-        postconf,
-        ...(config_directory !== undefined && { configDirectory: config_directory }),
-      });
-    } catch (error) {
-      if (!(error instanceof UnavailableError)) throw error;
-      this.#logger.warn(
-        { event: 'mynetworks' },
-        `can't read mynetworks from Postfix, so only loopback, this host's own addresses and the [allow] section are never banned: ${error.message}`,
-      );
-      return [];
-    }
   }
 
   /** Some process committed: another host's ban, a person's order, or our own. */
@@ -667,6 +649,7 @@ export class Daemon {
     this.#digesting = null;
     const { config } = this.#plan;
     if (config.report.schedule === undefined) return;
+    const { Digest } = await import('./digest.js');
     const digest = new Digest(config, this.#store, this.#logger);
     // Beside the counting, which must not wait for a mail to be taken.
     const make = () => {
@@ -684,6 +667,7 @@ export class Daemon {
     this.#exporting = null;
     const { config } = this.#plan;
     if (config.export.file === undefined || this.#options.once) return;
+    const { BanExport } = await import('./ban-export.js');
     const bans = new BanExport(config, this.#store, this.#logger);
     await bans.write(Date.now());
     this.#exporting = await this.#schedule(config.export.schedule, () => bans.write(Date.now()));
@@ -694,7 +678,8 @@ export class Daemon {
     await this.#handover?.stop();
     this.#handover = null;
     const { enabled, every, servers } = this.#plan.config.handover;
-    if (!enabled) return;
+    if (!enabled || this.#options.once) return;
+    const [{ Handover }, { namesFrom }] = await Promise.all([import('./handover.js'), import('./names.js')]);
     const handover = new Handover({
       store: this.#store,
       policy: () => this.#policy,

@@ -9,8 +9,9 @@ import type { Config } from '../config/schema.js';
 import { reasonOf, UnavailableError } from '../domain/errors.js';
 import { complaintOf, run } from '../postfix/run.js';
 import { digestIndex, digestMail } from '../report/digest.js';
-import { historyReport, readHours } from '../report/history.js';
+import { historyReport } from '../report/history.js';
 import { renderHtml } from '../report/html.js';
+import { readHours } from '../report/kept-hours.js';
 import type { Store } from '../store/store.js';
 import type { Logger } from './log.js';
 

@@ -4,8 +4,8 @@
  */
 import type { LogEvent } from '../domain/event.js';
 import type { Verdict } from '../policy/outcome.js';
-import { historyNote, hourNote } from '../report/history.js';
 import { foldHours, type Hour, hourOf, type Judged } from '../report/hours.js';
+import { historyNote, hourNote } from '../report/kept-hours.js';
 import type { Outcome, Store } from '../store/store.js';
 
 /** Hours held in memory: a backlog goes through them in order. */

@@ -11,10 +11,12 @@ import { PostscreenMap } from '../postfix/postscreen-map.js';
 import { openSource } from '../source/open.js';
 import type { Source, SourceOptions } from '../source/source.js';
 import type { Logger } from './log.js';
+import { OwnNetworks } from './own-networks.js';
 
 export interface Plan {
   readonly config: Config;
   readonly filter: Filter;
+  readonly ownNetworks: OwnNetworks;
   /** Absolute paths, or `journal`. */
   readonly logs: readonly string[];
   /** Null in dry-run when the config names none. */
@@ -32,19 +34,22 @@ export async function makePlan(
   config: Config,
   options: { readonly once: boolean; readonly logger: Logger },
 ): Promise<Plan> {
+  const files = logFiles(config);
+  for (const file of files) checkLog(file, options.once);
+  // Postfix answers while the rules are read.
+  const ownNetworks = new OwnNetworks(config, options.logger);
   const missing = missingFilters(config.log.filters);
   if (missing !== null) options.logger.warn({ event: 'filters-missing' }, missing);
-  const rules = loadRules(packagedFilters(), config.log.filters, 'own');
+  const rules = loadRules(packagedFilters(), config.log.filters, 'short');
   const filter = Filter.compile(rules, {
     points: config.points,
     reply: config.postfix.reply,
     onSlow: ({ name, file }, message) => options.logger.error({ event: 'rule-off', rule: name, file }, message),
   });
-  const files = logFiles(config);
-  for (const file of files) checkLog(file, options.once);
   return {
     config,
     filter,
+    ownNetworks,
     logs: config.log.journal ? [...files, 'journal'] : files,
     map: await accessMap(config, options.logger),
     postscreenMap: postscreenMap(config),

@@ -167,22 +167,28 @@ export class Automaton implements Explorer {
 /** Bytes that no set tells apart are of one kind. */
 function kindsOf(sets: readonly ByteSet[]): { kindOf: Uint8Array; samples: readonly number[] } {
   const kindOf = new Uint8Array(CHARACTERS);
-  let count = 1;
+  const sizes = [CHARACTERS];
   for (const set of sets) {
-    const split = new Int16Array(CHARACTERS).fill(-1);
-    const members = new Int16Array(CHARACTERS);
-    const sizes = new Int16Array(CHARACTERS);
+    const members: number[] = [];
+    const sizesIn = new Map<number, number>();
     for (let byte = 0; byte < CHARACTERS; byte++) {
-      const kind = kindOf[byte] ?? 0;
-      sizes[kind] = (sizes[kind] ?? 0) + 1;
-      if (holds(set, byte)) members[kind] = (members[kind] ?? 0) + 1;
+      // Most sets hold one byte.
+      if (set[byte >> 5] === 0) byte |= 31;
+      else if (holds(set, byte)) {
+        const kind = kindOf[byte] ?? 0;
+        members.push(byte);
+        sizesIn.set(kind, (sizesIn.get(kind) ?? 0) + 1);
+      }
     }
-    for (let byte = 0; byte < CHARACTERS; byte++) {
-      const kind = kindOf[byte] ?? 0;
-      if (!holds(set, byte) || members[kind] === sizes[kind]) continue;
-      if (split[kind] === -1) split[kind] = count++;
-      kindOf[byte] = split[kind] ?? 0;
+    const split = new Map<number, number>();
+    for (const [kind, size] of sizesIn) {
+      const whole = sizes[kind] ?? 0;
+      if (size === whole) continue;
+      split.set(kind, sizes.length);
+      sizes[kind] = whole - size;
+      sizes.push(size);
     }
+    for (const byte of members) kindOf[byte] = split.get(kindOf[byte] ?? 0) ?? kindOf[byte] ?? 0;
   }
   const samples: number[] = [];
   for (let byte = CHARACTERS - 1; byte >= 0; byte--) samples[kindOf[byte] ?? 0] = byte;

@@ -7,14 +7,13 @@
 import { UsageError } from '../domain/errors.js';
 import type { Match } from '../domain/event.js';
 import { Brake, type Watch } from './brake.js';
-import { Clients } from './clients.js';
 import type { LineClock } from './clock.js';
 import type { Finding, Weighed } from './finding.js';
 import { LineHeader } from './header.js';
 import type { JoinedReader } from './joined-reader.js';
 import { Line } from './line.js';
 import { nearest } from './nearest.js';
-import { Program } from './openings.js';
+import { Programs } from './programs.js';
 import { type Pattern, parseRulePattern, type Rule } from './rule.js';
 import { Scanner } from './scanner.js';
 import { PatternError } from './syntax.js';
@@ -27,6 +26,8 @@ export interface FilterOptions {
   readonly reply?: string;
   /** Told of a rule that `scan` switched off, with a sentence that says why and what to do. */
   readonly onSlow?: (rule: Rule, message: string) => void;
+  /** False: no vector instructions, as on processors that have none. */
+  readonly vectors?: boolean;
 }
 
 const MAX_REPEATED = 100;
@@ -34,8 +35,8 @@ const DEFAULT_REPLY = 'Blocked until {until}';
 /** For one chunk, which usually takes a few milliseconds. */
 const PATIENCE_MS = 1_000;
 
-interface Programs {
-  readonly programs: ReadonlyMap<string, Program>;
+interface Reading {
+  readonly programs: Programs;
   readonly scanner: Scanner;
   readonly tellers: readonly JoinedReader[];
 }
@@ -43,9 +44,9 @@ interface Programs {
 export class Filter {
   readonly rules: readonly Rule[];
   /** By program as rules name it. */
-  readonly #programs: ReadonlyMap<string, Program>;
+  readonly #programs: Programs;
   /** Of lines that name no program, as Dovecot's own log file has them. */
-  readonly #dovecot: Tag;
+  #dovecot: Tag | null = null;
   /** The tags seen last, by hash. */
   readonly #tags: (Tag | undefined)[] = Array.from({ length: TAGS }, () => undefined);
   readonly #header = new LineHeader();
@@ -55,13 +56,12 @@ export class Filter {
   readonly #line = new Line();
   readonly #suspects: Suspects | null;
 
-  private constructor(rules: readonly Rule[], { programs, scanner, tellers }: Programs, suspects: Suspects | null) {
+  private constructor(rules: readonly Rule[], { programs, scanner, tellers }: Reading, suspects: Suspects | null) {
     this.rules = rules;
     this.#programs = programs;
     this.#scanner = scanner;
     this.#tellers = tellers;
     this.#suspects = suspects;
-    this.#dovecot = new Tag('dovecot', programs.get('dovecot') ?? null);
   }
 
   /** @throws UsageError when `options.points` names a rule that there is not, or when a pattern is none. */
@@ -75,10 +75,9 @@ export class Filter {
         `[points] "${name}": there is no such rule${near.length > 0 ? `; did you mean ${near.join(' or ')}?` : ''}`,
       );
     }
-    const programs = new Map<string, Program>();
-    const clients = new Clients();
-    const scanner = new Scanner();
+    const scanner = new Scanner(options.vectors);
     const tellers: JoinedReader[] = [];
+    const programs = new Programs(scanner, tellers);
     const named = [...new Set(rules.flatMap(({ program }) => program))];
     const suspects = rules.every(({ packaged }) => packaged) ? null : new Suspects(options.onSlow);
     for (const rule of rules) {
@@ -89,9 +88,7 @@ export class Filter {
       for (const name of named.filter(
         (one) => rule.program.includes(one) || rule.program.includes(canonicalTag(one)),
       )) {
-        const program = programs.get(name) ?? new Program(clients, scanner, tellers);
-        program.add(pattern, weighed, watch);
-        programs.set(name, program);
+        programs.add(name, { pattern, weighed, watch });
       }
     }
     return new Filter(rules, { programs, scanner, tellers }, suspects);
@@ -150,7 +147,7 @@ export class Filter {
 
   /** The regular expressions that are run, each with the rules that it joins: for those who judge them. */
   get expressions(): readonly { readonly rules: readonly string[]; readonly expression: RegExp }[] {
-    return [...this.#programs.values()].flatMap((program) => program.expressions);
+    return this.#programs.all.flatMap((program) => program.expressions);
   }
 
   /** @param line Bytes as latin-1. */
@@ -234,13 +231,16 @@ export class Filter {
   #tagOf(bytes: Buffer, from: number, to: number): Tag | null {
     const header = this.#header;
     if (!header.read(bytes, from, to)) return null;
-    if (header.hostless) return this.#dovecot;
+    if (header.hostless) {
+      this.#dovecot ??= new Tag('dovecot', this.#programs.get('dovecot'));
+      return this.#dovecot;
+    }
     const { programStart: start, programEnd: end } = header;
     const slot = header.programHash & (TAGS - 1);
     let tag = this.#tags[slot];
     if (tag === undefined || !tag.isAt(bytes, start, end)) {
       const logged = bytes.toString('latin1', start, end);
-      tag = new Tag(logged, this.#programs.get(logged) ?? this.#programs.get(canonicalTag(logged)) ?? null);
+      tag = new Tag(logged, this.#programs.get(logged) ?? this.#programs.get(canonicalTag(logged)));
       this.#tags[slot] = tag;
     }
     return tag;
@@ -303,7 +303,18 @@ class Suspects {
   }
 }
 
-function patternOf({ file, name, pattern }: Rule, reply: string): Pattern {
+/** Read at once, unless it is known to be right: the words of a reply, which may stand in it, are the config's. */
+function patternOf(rule: Rule, reply: string): () => Pattern {
+  let read: Pattern | null = null;
+  const pattern = () => {
+    read ??= readPattern(rule, reply);
+    return read;
+  };
+  if (!rule.known || rule.pattern.includes('{reply}')) pattern();
+  return pattern;
+}
+
+function readPattern({ file, name, pattern }: Rule, reply: string): Pattern {
   try {
     return parseRulePattern(pattern, reply);
   } catch (error) {

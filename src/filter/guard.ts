@@ -46,6 +46,7 @@ const FIELDS: readonly (readonly [opening: CharSet, closing: CharSet])[] = [
   [charOf('`'), charOf("'")],
   [charOf('='), charOf(' ') | charOf(',') | charOf(';')],
 ];
+const OPENINGS: CharSet = FIELDS.reduce((set, [opening]) => set | opening, 0n);
 const ADDRESS_STARTS: CharSet = [...'0123456789abcdefABCDEF:'].reduce((set, char) => set | charOf(char), 0n);
 const CLIENT_STARTS: CharSet = WORD | charOf('.') | charOf('-') | charOf('[');
 
@@ -57,13 +58,14 @@ function wordDoubt(node: Node): string | null {
   const visit = (part: Node, variable: boolean): void => {
     switch (part.type) {
       case 'set': {
-        const free = variable || !isSingle(part.set);
+        const isFixed = isSingle(part.set);
+        const free = variable || !isFixed;
         if (free && (part.set & ~PLAIN) !== 0n)
           doubt ??= `lets a variable part before the address match ${show(part.set & ~PLAIN)}`;
         else if (free && (part.set & ~DIGITS) !== 0n && open !== 0n) {
           doubt ??= `has a variable part behind ${show(open)}, where a client's text may stand, before the address`;
         }
-        if (isSingle(part.set)) open = fieldsBehind(open, part.set);
+        if (isFixed) open = fieldsBehind(open, part.set);
         return;
       }
       case 'sequence':
@@ -94,6 +96,7 @@ function wordDoubt(node: Node): string | null {
 }
 
 function fieldsBehind(open: CharSet, char: CharSet): CharSet {
+  if (open === 0n && (char & OPENINGS) === 0n) return open;
   let still = open;
   for (const [opening, closing] of FIELDS) {
     const isOpen = (open & opening) !== 0n;

@@ -6,20 +6,26 @@ import { defaultConfig } from '../config/schema.js';
 import { parseToml } from '../config/toml.js';
 import { reasonOf, UsageError } from '../domain/errors.js';
 import { guard } from './guard.js';
+import { knownRules } from './known-rules.js';
 import { parseRulePattern, type Rule } from './rule.js';
-import { readRuleFile } from './rule-file.js';
+import { readRuleFile, type WrittenRule } from './rule-file.js';
 import { PatternError } from './syntax.js';
 
 /**
  * Rules in the order in which they are tried: those that the admin adds, then the packaged ones, each in the admin's
  * version if there is one.
  * @param overrideDir The admin's directory; null or missing means none.
- * @param guarded Whose patterns are read and judged by the guards: the packaged ones have passed when they were
- *   packaged, and proving them takes longer than all the rest of a start.
+ * @param care What is done for the packaged ones, whose patterns the guards have passed when they were packaged: `all`
+ *   has them judged again, which takes longer than all the rest of a start; `own` only the admin's; `short` is that
+ *   without the samples of the packaged ones, for those who only read logs.
  * @throws UsageError naming file, rule and reason.
  */
-export function loadRules(packagedDir: string, overrideDir: string | null, guarded: 'all' | 'own' = 'all'): Rule[] {
-  const packaged = readDirectory(packagedDir, { packaged: true, guarded: guarded === 'all' });
+export function loadRules(
+  packagedDir: string,
+  overrideDir: string | null,
+  care: 'all' | 'own' | 'short' = 'all',
+): Rule[] {
+  const packaged = readDirectory(packagedDir, { packaged: true, guarded: care === 'all', short: care === 'short' });
   const overriding = overrideDir === null || !existsSync(overrideDir) ? [] : readDirectory(overrideDir, OWN);
   const changed = new Map(overriding.map((rule) => [rule.name, rule]));
   const known = new Set(packaged.map((rule) => rule.name));
@@ -45,12 +51,11 @@ export function packagedFilters(): string {
 }
 
 /** The rules of one file's text. Whatever is wrong with its keys is said at once, a line each. */
-export function parseRules(content: string | Uint8Array, file: string, { packaged, guarded }: Origin = OWN): Rule[] {
-  const { rules, problems } = readRuleFile(parseToml(content, file, false));
-  const said = problems.map(({ rule, sentence }) => `${file}${rule === null ? '' : `, ${rule}`}: ${sentence}`);
-  if (said.length > 0) throw new UsageError(said.join('\n'));
+export function parseRules(content: string | Uint8Array, file: string, origin: Origin = OWN): Rule[] {
+  const { packaged, guarded, short } = origin;
+  const known = short && typeof content !== 'string' ? knownRules(content) : null;
   const names = new Set<string>();
-  return rules.map((rule) => {
+  return (known ?? writtenIn(content, file)).map((rule) => {
     const place = `${file}, rule "${rule.name}"`;
     if (names.has(rule.name)) throw new UsageError(`${place}: is there twice; give each rule its own name`);
     names.add(rule.name);
@@ -62,20 +67,35 @@ export function parseRules(content: string | Uint8Array, file: string, { package
       if (error instanceof PatternError) throw new UsageError(`${place}: its pattern ${error.message}`);
       throw error;
     }
-    return { ...rule, points: rule.points ?? 0, closes: rule.closes || rule.kind === 'closed', file, packaged };
+    const { name, kind, program, description, pattern, echo, closes, matches, ignores } = rule;
+    return {
+      ...{ name, kind, points: rule.points ?? 0, description, program, pattern, echo },
+      closes: closes || kind === 'closed',
+      matches: short ? [] : matches,
+      ignores: short ? [] : ignores,
+      ...{ file, packaged, known: known !== null },
+    };
   });
+}
+
+function writtenIn(content: string | Uint8Array, file: string): readonly WrittenRule[] {
+  const { rules, problems } = readRuleFile(parseToml(content, file, false));
+  const said = problems.map(({ rule, sentence }) => `${file}${rule === null ? '' : `, ${rule}`}: ${sentence}`);
+  if (said.length > 0) throw new UsageError(said.join('\n'));
+  return rules;
 }
 
 /** The guards judge what stands around the reply; its text is the config's. */
 const ANY_REPLY = 'Blocked until {until}';
 
-/** Does the file come with blockd, and do the guards judge it? */
+/** Does the file come with blockd, do the guards judge it, and are its samples left out? */
 interface Origin {
   readonly packaged: boolean;
   readonly guarded: boolean;
+  readonly short: boolean;
 }
 
-const OWN: Origin = { packaged: false, guarded: true };
+const OWN: Origin = { packaged: false, guarded: true, short: false };
 
 function readDirectory(directory: string, origin: Origin): Rule[] {
   if (isFile(directory)) throw new UsageError(`${directory}: is a file; name the folder of the rule files`);

@@ -14,12 +14,15 @@ export interface Rule {
   readonly pattern: string;
   readonly echo: boolean;
   readonly closes: boolean;
+  /** Of packaged rules none where they were not asked for. */
   readonly matches: readonly Sample[];
   readonly ignores: readonly string[];
   /** Path of the file that it came from. */
   readonly file: string;
   /** Comes with blockd, and is proved linear by its tests. */
   readonly packaged: boolean;
+  /** Its file is as it was packaged, and its pattern was read then: it is one. */
+  readonly known: boolean;
 }
 
 /** A line that the rule must match, and the address that it must find. */

@@ -45,8 +45,6 @@ export class Found {
   behind = 0;
 }
 
-let compiled: WebAssembly.Module | null = null;
-
 export class Scanner {
   /** All of the memory; others after each `allocate`. */
   bytes: Uint8Array;
@@ -69,12 +67,12 @@ export class Scanner {
   #stampLength = 0;
   #hostLength = 0;
 
-  constructor() {
-    compiled ??= new WebAssembly.Module(readFileSync(new URL('./scanner.wasm', import.meta.url)));
+  /** @param vectors Whether vector instructions are used, where the processor has them. */
+  constructor(vectors = true) {
     const explore = (automaton: number, row: number, kind: number) =>
       this.#explorers.get(automaton)?.explore(row, kind) ?? TOO_MANY;
     const imports = { env: { memory: this.#memory }, scan: { explore } };
-    this.#exports = new WebAssembly.Instance(compiled, imports).exports as Exports;
+    this.#exports = new WebAssembly.Instance(moduleFor(vectors), imports).exports as Exports;
     this.bytes = new Uint8Array(this.#memory.buffer);
     this.words = new Int32Array(this.#memory.buffer);
     for (let code = 0; code < 256; code++) this.bytes[layout.IN_QUEUE_ID + code] = isInQueueId(code) ? 1 : 0;
@@ -191,6 +189,25 @@ export class Scanner {
     this.#text = this.allocate(size + BEYOND);
     this.#room = size;
   }
+}
+
+/** Compiled once, by whether vector instructions are wanted. */
+const modules = new Map<boolean, WebAssembly.Module>();
+
+function moduleFor(vectors: boolean): WebAssembly.Module {
+  let module = modules.get(vectors);
+  if (module === undefined) {
+    module = new WebAssembly.Module(bytesFor(vectors));
+    modules.set(vectors, module);
+  }
+  return module;
+}
+
+function bytesFor(vectors: boolean): Uint8Array {
+  const swift = vectors ? readFileSync(new URL('./scanner-simd.wasm', import.meta.url)) : null;
+  // V8 wants SSE4.1 for it, which processors from before 2008 to 2011 don't have.
+  if (swift !== null && WebAssembly.validate(swift)) return swift;
+  return readFileSync(new URL('./scanner.wasm', import.meta.url));
 }
 
 function word(words: Int32Array, at: number, offset: number): number {

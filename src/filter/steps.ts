@@ -48,7 +48,9 @@ export class Steps {
   set(set: CharSet, next: Step): Step {
     let bytes = this.#sets.get(set);
     if (bytes === undefined) {
-      bytes = Int32Array.from({ length: 8 }, (_, i) => Number((set >> BigInt(32 * i)) & 0xffff_ffffn));
+      bytes = new Int32Array(8);
+      let rest = set;
+      for (let i = 0; rest !== 0n; rest >>= 32n) bytes[i++] = Number(BigInt.asIntN(32, rest));
       this.#sets.set(set, bytes);
     }
     return { id: this.#id(), type: 'set', bytes, next };

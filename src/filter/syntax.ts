@@ -41,8 +41,11 @@ export function parsePattern(text: string): Parsed {
   }
   const parser = new Parser(text);
   const node = parser.choice();
-  return { node, source: parser.source, times: parser.times };
+  return { node, source: parser.source(), times: parser.times };
 }
+
+/** Most of a pattern is fixed text: its sets are made once. */
+const CHARACTERS: readonly CharSet[] = Array.from({ length: 256 }, (_, code) => 1n << BigInt(code));
 
 export const ANY: CharSet = (1n << 256n) - 1n;
 export const DIGITS = charRange(48, 57);
@@ -52,7 +55,7 @@ const SPACE = charRange(9, 13) | charOf(' ') | charOf('\xa0');
 const LINE_ENDS = charOf('\n') | charOf('\r');
 
 export function charOf(char: string): CharSet {
-  return 1n << BigInt(char.charCodeAt(0));
+  return CHARACTERS[char.charCodeAt(0)] ?? 1n << BigInt(char.charCodeAt(0));
 }
 
 function charRange(from: number, to: number): CharSet {
@@ -61,14 +64,23 @@ function charRange(from: number, to: number): CharSet {
 
 const CONTROLS: Record<string, string | undefined> = { t: '\t', n: '\n', r: '\r', f: '\f', v: '\v', 0: '\0' };
 
+/** What a quantifier begins with. */
+const QUANTIFIERS = '*+?{';
+
 class Parser {
-  source = '';
   times = false;
   readonly #text: string;
   #at = 0;
+  /** For `RegExp`, up to `#copied`: only groups are written otherwise than in the text. */
+  #source = '';
+  #copied = 0;
 
   constructor(text: string) {
     this.#text = text;
+  }
+
+  source(): string {
+    return this.#source + this.#text.slice(this.#copied, this.#at);
   }
 
   choice(): Node {
@@ -91,6 +103,7 @@ class Parser {
 
   #quantified(): Node {
     const item = this.#atom();
+    if (!QUANTIFIERS.includes(this.#text[this.#at] ?? ' ')) return item;
     const quantifier = /^(?:[*+?]|\{(\d+)(,(\d*))?\})\??/.exec(this.#text.slice(this.#at));
     if (quantifier === null) return item;
     this.#take(quantifier[0].length);
@@ -126,13 +139,11 @@ class Parser {
       if (name !== 'times') throw new PatternError(`names a group "${name}": only "times" has a meaning`);
       if (this.times) throw new PatternError('names two groups "times"');
       this.times = true;
-      this.#at += '(?<times>'.length;
-      this.source += '(';
+      this.#replace('(?<times>'.length, '(');
     } else if (look !== undefined) {
       this.#take(3);
     } else {
-      this.#at += rest.startsWith('(?:') ? 3 : 1;
-      this.source += '(?:';
+      this.#replace(rest.startsWith('(?:') ? 3 : 1, '(?:');
     }
     const item = this.choice();
     this.#take();
@@ -152,7 +163,9 @@ class Parser {
   #escaped(): CharSet {
     const char = this.#text[this.#at + 1] ?? '';
     if (/[1-9k]/.test(char)) throw new PatternError(`holds "\\${char}", a back-reference`);
-    const hex = /^\\(?:x([\da-fA-F]{2})|u00([\da-fA-F]{2}))/.exec(this.#text.slice(this.#at));
+    const hex = /[xu]/.test(char)
+      ? /^\\(?:x([\da-fA-F]{2})|u00([\da-fA-F]{2}))/.exec(this.#text.slice(this.#at))
+      : null;
     if (hex !== null) {
       this.#take(hex[0].length);
       return 1n << BigInt(Number.parseInt(hex[1] ?? hex[2] ?? '', 16));
@@ -211,12 +224,17 @@ class Parser {
   }
 
   #take(count = 1): void {
-    this.source += this.#text.slice(this.#at, this.#at + count);
     this.#at += count;
+  }
+
+  /** Takes `count` characters, for which the source has others. */
+  #replace(count: number, by: string): void {
+    this.#source = this.source() + by;
+    this.#take(count);
+    this.#copied = this.#at;
   }
 }
 
 function lowest(set: CharSet): number {
-  for (let code = 0; code < 256; code++) if ((set >> BigInt(code)) & 1n) return code;
-  return 0;
+  return Math.max((set & -set).toString(2).length - 1, 0);
 }

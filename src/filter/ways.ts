@@ -55,7 +55,9 @@ export function end(ways: readonly Way[]): Turn {
 
 /** Ways with the same key lead to the same. */
 export function keyOf(ways: readonly Way[]): string {
-  return ways.map(keyOfWay).join(' ');
+  let key = '';
+  for (const way of ways) key += keyOfWay(way);
+  return key;
 }
 
 function turnTo(open: readonly Way[]): Turn {
@@ -181,10 +183,16 @@ function unusedPlace(ways: readonly Way[]): number {
   throw new TooIntricateError();
 }
 
+/** Two characters, and what tells the looks, if there are any, up to a space. */
 function keyOfWay({ step, looks, places }: Way): string {
-  const [host, address, behind] = places;
-  return `${step.id}${keyOfLooks(looks)}@${host},${address},${behind}`;
+  let passed = 0;
+  for (const place of places) passed = passed * (MOST_PLACES + 1) + place + 1;
+  if (looks.length === 0) return String.fromCharCode(step.id, passed);
+  return `${String.fromCharCode(step.id, passed + LOOKS)}${keyOfLooks(looks)} `;
 }
+
+/** Above all that places come to. */
+const LOOKS = (MOST_PLACES + 1) ** 3;
 
 function keyOfLooks(looks: readonly Look[]): string {
   let key = '';

@@ -1,5 +1,6 @@
 /** What is used of the WebAssembly JavaScript interface (W3C): neither the language's types nor Node 20's have it. */
 declare namespace WebAssembly {
+  function validate(bytes: Uint8Array): boolean;
   class Module {
     constructor(bytes: Uint8Array);
   }

@@ -5,7 +5,6 @@
 import { createHash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { Readable } from 'node:stream';
-import { createGunzip, gunzipSync, constants as gzip } from 'node:zlib';
 import { reasonOf } from '../domain/errors.js';
 import type { FileIdentity, Position } from '../domain/position.js';
 import { BLOCK_BYTES, Blocks } from './blocks.js';
@@ -21,6 +20,8 @@ const PACKED_HEAD_BYTES = 8_192;
 /** Well above that of any file system's time stamps. */
 const CLOCK_TICK_MS = 3_000;
 const NEWLINE = 10;
+/** Loaded for compressed files only. */
+const zlib = () => process.getBuiltinModule('node:zlib');
 
 /** A compressed file that can't be unpacked to its end; the message is for a person. */
 export class DamagedFileError extends Error {
@@ -311,7 +312,7 @@ class GzipLogFile implements LogFile {
 
   #unpack(): AsyncIterator<Buffer> {
     const packed = Readable.from(this.#packedBlocks());
-    const plain = createGunzip({ chunkSize: BLOCK_BYTES });
+    const plain = zlib().createGunzip({ chunkSize: BLOCK_BYTES });
     packed.on('error', (error) => plain.destroy(error));
     this.#destroy = () => {
       packed.destroy();
@@ -381,6 +382,7 @@ function fingerprintOf(bytes: Buffer): string {
 
 function unpackedHead(packed: Buffer): Buffer {
   try {
+    const { gunzipSync, constants: gzip } = zlib();
     return gunzipSync(packed, { finishFlush: gzip.Z_SYNC_FLUSH });
   } catch {
     return EMPTY;

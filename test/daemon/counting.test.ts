@@ -5,7 +5,7 @@ import { Counting } from '../../src/daemon/counting.js';
 import { History } from '../../src/daemon/history.js';
 import { createLogger } from '../../src/daemon/log.js';
 import { UnavailableError } from '../../src/domain/errors.js';
-import { readHours } from '../../src/report/history.js';
+import { readHours } from '../../src/report/kept-hours.js';
 import { type Outcome, StaleProgressError, type Store } from '../../src/store/store.js';
 import { FILTER, policyOf } from '../report/support.js';
 import { progressOf, stateOf } from '../store/samples.js';

@@ -10,7 +10,7 @@ import { History } from '../../src/daemon/history.js';
 import { Traffic } from '../../src/demo/traffic.js';
 import { Allowlist } from '../../src/policy/allowlist.js';
 import { Policy } from '../../src/policy/policy.js';
-import { historyNote, hourNote, readHours } from '../../src/report/history.js';
+import { historyNote, hourNote, readHours } from '../../src/report/kept-hours.js';
 import { MemoryStore } from '../../src/store/memory.js';
 import { progressOf } from '../store/samples.js';
 import { blockctl, blockdOnce, RunningDaemon } from '../support/programs.js';

@@ -45,6 +45,14 @@ describe('the packaged rules', () => {
     expect(runSamples(loadRules(packagedFilters(), null))).toEqual([]);
   });
 
+  test('are without their samples for those who only read logs', () => {
+    const whole = loadRules(packagedFilters(), null, 'own');
+    const short = loadRules(packagedFilters(), null, 'short');
+    expect(short).toEqual(whole.map((each) => ({ ...each, matches: [], ignores: [] })));
+    writeFileSync(join(override, 'own.toml'), rule('own/a', 'ignores = ["x"]'));
+    expect(loadRules(packagedFilters(), override, 'short')[0]).toMatchObject({ name: 'own/a', ignores: ['x'] });
+  });
+
   test('are the only ones when the admin has no directory of his own', () => {
     writeFileSync(join(packaged, 'a.toml'), rule('test/a'));
     expect(loadRules(packaged, join(root, 'absent')).map(({ name }) => name)).toEqual(['test/a']);

@@ -94,136 +94,141 @@ function alone(filter: Filter, lines: readonly string[]): Match[] {
   return lines.map((each) => filter.match(each, one)).filter((match) => match !== null);
 }
 
-describe('lines of any begin', () => {
-  const scanning = Filter.compile(packaged);
-  const matching = Filter.compile(packaged);
+describe.each([
+  ['with vector instructions', true],
+  ['without vector instructions', false],
+])('%s', (_, vectors) => {
+  const compile = (rules: readonly Rule[]) => Filter.compile(rules, { vectors });
 
-  test('are read as each alone', () => {
-    let found = 0;
-    fc.assert(
-      fc.property(fc.array(line, { minLength: 1, maxLength: 20 }), fc.boolean(), (lines, isEnded) => {
-        const text = Buffer.from(`${lines.join('\n')}${isEnded ? '\n' : ''}`, 'latin1');
-        const { matches, lines: count } = scanned(scanning, text);
-        expect(matches).toEqual(alone(matching, lines));
-        expect(count).toBe(lines.at(-1) === '' && !isEnded ? lines.length - 1 : lines.length);
-        found += matches.length;
-      }),
-      { numRuns: 3_000 },
-    );
-    expect(found).toBeGreaterThan(1_000);
-  });
+  describe('lines of any begin', () => {
+    const scanning = compile(packaged);
+    const matching = compile(packaged);
 
-  test('also with each byte of them changed', () => {
-    const lines = [
-      '2026-01-12T00:00:00.061000+00:00 mx postfix/smtpd[27409]: lost connection after AUTH from x[198.51.100.3]',
-      'Nov 25 01:12:15 mx postfix/smtpd[27409]: lost connection after AUTH from x[198.51.100.3]',
-    ];
-    for (const whole of lines) {
-      for (let at = 0; at < whole.length; at++) {
-        for (const byte of ['\0', '\n', '\r', ' ', ':', '[', ']', '0', 'a', '\xff']) {
-          const changed = whole.slice(0, at) + byte + whole.slice(at + 1);
-          const text = Buffer.from(`${whole}\n${changed}\n${whole}\n`, 'latin1');
-          expect(scanned(scanning, text).matches, changed).toEqual(
-            alone(matching, [whole, ...changed.split('\n'), whole]),
-          );
+    test('are read as each alone', () => {
+      let found = 0;
+      fc.assert(
+        fc.property(fc.array(line, { minLength: 1, maxLength: 20 }), fc.boolean(), (lines, isEnded) => {
+          const text = Buffer.from(`${lines.join('\n')}${isEnded ? '\n' : ''}`, 'latin1');
+          const { matches, lines: count } = scanned(scanning, text);
+          expect(matches).toEqual(alone(matching, lines));
+          expect(count).toBe(lines.at(-1) === '' && !isEnded ? lines.length - 1 : lines.length);
+          found += matches.length;
+        }),
+        { numRuns: 3_000 },
+      );
+      expect(found).toBeGreaterThan(1_000);
+    });
+
+    test('also with each byte of them changed', () => {
+      const lines = [
+        '2026-01-12T00:00:00.061000+00:00 mx postfix/smtpd[27409]: lost connection after AUTH from x[198.51.100.3]',
+        'Nov 25 01:12:15 mx postfix/smtpd[27409]: lost connection after AUTH from x[198.51.100.3]',
+      ];
+      for (const whole of lines) {
+        for (let at = 0; at < whole.length; at++) {
+          for (const byte of ['\0', '\n', '\r', ' ', ':', '[', ']', '0', 'a', '\xff']) {
+            const changed = whole.slice(0, at) + byte + whole.slice(at + 1);
+            const text = Buffer.from(`${whole}\n${changed}\n${whole}\n`, 'latin1');
+            expect(scanned(scanning, text).matches, changed).toEqual(
+              alone(matching, [whole, ...changed.split('\n'), whole]),
+            );
+          }
         }
       }
-    }
-  });
-});
-
-test('a large mixed log gives what its lines give', () => {
-  const lines = [...corpus({ seed: 31, lines: 20_000, attack: 0.5 })].map(({ line: text }) =>
-    Buffer.from(text, 'utf8').toString('latin1'),
-  );
-  const { matches, lines: count } = scanned(Filter.compile(packaged), Buffer.from(`${lines.join('\n')}\n`, 'latin1'));
-  expect(count).toBe(lines.length);
-  expect(matches).toEqual(alone(Filter.compile(packaged), lines));
-  expect(matches.length).toBeGreaterThan(5_000);
-});
-
-test('more programs than are remembered at a time are told apart', () => {
-  const lines = Array.from(
-    { length: 2_000 },
-    (_, i) =>
-      `Nov 25 01:12:15 mx postfix/s${i % 300}x/smtpd[${i}]: lost connection after AUTH from x[198.51.100.${i % 250}]`,
-  );
-  const { matches } = scanned(Filter.compile(packaged), `${lines.join('\n')}\n`);
-  expect(matches.map(({ process }) => process)).toEqual(lines.map((_, i) => `postfix/s${i % 300}x/smtpd[${i}]`));
-});
-
-test('hosts that take turns are told apart', () => {
-  const lines = Array.from({ length: 400 }, (_, i) => {
-    const host = ['mx', 'mail', 'a-host-with-a-rather-long-name.example', 'm'.repeat(300)][i % 4];
-    return `Nov 25 01:12:15 ${host} postfix/smtpd[7]: lost connection after AUTH from x[198.51.100.${i % 250}]`;
-  });
-  const filter = Filter.compile(packaged);
-  expect(scanned(filter, `${lines.join('\n')}\n`).matches).toEqual(alone(filter, lines));
-});
-
-test('lines longer than any chunk are read, and those behind them', () => {
-  const hit = 'Nov 25 01:12:15 mx postfix/smtpd[7]: lost connection after AUTH from x[198.51.100.3]';
-  const long = `Nov 25 01:12:15 mx postfix/smtpd[7]: ${'x'.repeat(3_000_000)}`;
-  const filter = Filter.compile(packaged);
-  for (let round = 0; round < 3; round++)
-    expect(scanned(filter, `${hit}\n${long}\n${hit}\n`)).toMatchObject({
-      lines: 3,
-      matches: [{ line: hit }, { line: hit }],
     });
-});
-
-describe('beside rules of the admin, each of which may be switched off', () => {
-  const own = (name: string, pattern: string): Rule => ({
-    ...(packaged[0] as Rule),
-    name,
-    pattern,
-    program: ['postfix/smtpd'],
-    kind: 'offense',
-    points: 3,
-    echo: false,
-    closes: false,
-    packaged: false,
   });
-  const lines = [...corpus({ seed: 32, lines: 3_000, attack: 0.5 })].map(({ line: text }) =>
-    Buffer.from(text, 'utf8').toString('latin1'),
-  );
 
-  test.each([
-    ['before', (rules: readonly Rule[]) => [own('own/first', 'connect from {client}'), ...rules]],
-    ['behind', (rules: readonly Rule[]) => [...rules, own('own/last', 'connect from {client}')]],
-    [
-      'in the midst of',
-      (rules: readonly Rule[]) =>
-        rules.flatMap((rule, i) => (i === 9 ? [own('own/mid', 'connect from {client}'), rule] : [rule])),
-    ],
-  ])('that stand %s the packaged ones, lines are read as each alone', (_, mixed) => {
-    const rules = mixed(packaged);
-    const { matches } = scanned(Filter.compile(rules), `${lines.join('\n')}\n`);
-    expect(matches).toEqual(alone(Filter.compile(rules), lines));
-    expect(matches.some(({ rule }) => rule.startsWith('own/'))).toBe(true);
+  test('a large mixed log gives what its lines give', () => {
+    const lines = [...corpus({ seed: 31, lines: 20_000, attack: 0.5 })].map(({ line: text }) =>
+      Buffer.from(text, 'utf8').toString('latin1'),
+    );
+    const { matches, lines: count } = scanned(compile(packaged), Buffer.from(`${lines.join('\n')}\n`, 'latin1'));
+    expect(count).toBe(lines.length);
+    expect(matches).toEqual(alone(compile(packaged), lines));
+    expect(matches.length).toBeGreaterThan(5_000);
   });
-});
 
-test('rules that take too many states are read by their expressions from then on', () => {
-  const wide: Rule = {
-    ...(packaged[0] as Rule),
-    name: 'wide',
-    pattern: '(?:a|b)*a(?:a|b){14}{client} end',
-    program: ['postfix/smtpd'],
-  };
-  let seed = 7;
-  const lines = Array.from({ length: 2_000 }, () => {
-    let words = '';
-    for (let at = 0; at < 40; at++) {
-      seed = (Math.imul(seed, 1_103_515_245) + 12_345) | 0;
-      words += (seed >>> 20) & 1 ? 'a' : 'b';
-    }
-    return `Nov 25 01:12:15 mx postfix/smtpd[7]: ${words}x[192.0.2.1] end`.replace('x[', seed & 1 ? '[' : 'x[');
+  test('more programs than are remembered at a time are told apart', () => {
+    const lines = Array.from(
+      { length: 2_000 },
+      (_, i) =>
+        `Nov 25 01:12:15 mx postfix/s${i % 300}x/smtpd[${i}]: lost connection after AUTH from x[198.51.100.${i % 250}]`,
+    );
+    const { matches } = scanned(compile(packaged), `${lines.join('\n')}\n`);
+    expect(matches.map(({ process }) => process)).toEqual(lines.map((_, i) => `postfix/s${i % 300}x/smtpd[${i}]`));
   });
-  const scanning = Filter.compile([wide]);
-  const { matches } = scanned(scanning, `${lines.join('\n')}\n`);
-  expect(matches.map(({ line: text }) => text)).toEqual(
-    alone(Filter.compile([wide]), lines).map(({ line: text }) => text),
-  );
-  expect(matches.length).toBeGreaterThan(100);
+
+  test('hosts that take turns are told apart', () => {
+    const lines = Array.from({ length: 400 }, (_, i) => {
+      const host = ['mx', 'mail', 'a-host-with-a-rather-long-name.example', 'm'.repeat(300)][i % 4];
+      return `Nov 25 01:12:15 ${host} postfix/smtpd[7]: lost connection after AUTH from x[198.51.100.${i % 250}]`;
+    });
+    const filter = compile(packaged);
+    expect(scanned(filter, `${lines.join('\n')}\n`).matches).toEqual(alone(filter, lines));
+  });
+
+  test('lines longer than any chunk are read, and those behind them', () => {
+    const hit = 'Nov 25 01:12:15 mx postfix/smtpd[7]: lost connection after AUTH from x[198.51.100.3]';
+    const long = `Nov 25 01:12:15 mx postfix/smtpd[7]: ${'x'.repeat(3_000_000)}`;
+    const filter = compile(packaged);
+    for (let round = 0; round < 3; round++)
+      expect(scanned(filter, `${hit}\n${long}\n${hit}\n`)).toMatchObject({
+        lines: 3,
+        matches: [{ line: hit }, { line: hit }],
+      });
+  });
+
+  describe('beside rules of the admin, each of which may be switched off', () => {
+    const own = (name: string, pattern: string): Rule => ({
+      ...(packaged[0] as Rule),
+      name,
+      pattern,
+      program: ['postfix/smtpd'],
+      kind: 'offense',
+      points: 3,
+      echo: false,
+      closes: false,
+      packaged: false,
+    });
+    const lines = [...corpus({ seed: 32, lines: 3_000, attack: 0.5 })].map(({ line: text }) =>
+      Buffer.from(text, 'utf8').toString('latin1'),
+    );
+
+    test.each([
+      ['before', (rules: readonly Rule[]) => [own('own/first', 'connect from {client}'), ...rules]],
+      ['behind', (rules: readonly Rule[]) => [...rules, own('own/last', 'connect from {client}')]],
+      [
+        'in the midst of',
+        (rules: readonly Rule[]) =>
+          rules.flatMap((rule, i) => (i === 9 ? [own('own/mid', 'connect from {client}'), rule] : [rule])),
+      ],
+    ])('that stand %s the packaged ones, lines are read as each alone', (_, mixed) => {
+      const rules = mixed(packaged);
+      const { matches } = scanned(compile(rules), `${lines.join('\n')}\n`);
+      expect(matches).toEqual(alone(compile(rules), lines));
+      expect(matches.some(({ rule }) => rule.startsWith('own/'))).toBe(true);
+    });
+  });
+
+  test('rules that take too many states are read by their expressions from then on', () => {
+    const wide: Rule = {
+      ...(packaged[0] as Rule),
+      name: 'wide',
+      pattern: '(?:a|b)*a(?:a|b){14}{client} end',
+      program: ['postfix/smtpd'],
+    };
+    let seed = 7;
+    const lines = Array.from({ length: 2_000 }, () => {
+      let words = '';
+      for (let at = 0; at < 40; at++) {
+        seed = (Math.imul(seed, 1_103_515_245) + 12_345) | 0;
+        words += (seed >>> 20) & 1 ? 'a' : 'b';
+      }
+      return `Nov 25 01:12:15 mx postfix/smtpd[7]: ${words}x[192.0.2.1] end`.replace('x[', seed & 1 ? '[' : 'x[');
+    });
+    const scanning = compile([wide]);
+    const { matches } = scanned(scanning, `${lines.join('\n')}\n`);
+    expect(matches.map(({ line: text }) => text)).toEqual(alone(compile([wide]), lines).map(({ line: text }) => text));
+    expect(matches.length).toBeGreaterThan(100);
+  });
 });

@@ -17,6 +17,8 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parseToml } from '../../src/config/toml.js';
+import { readRuleFile } from '../../src/filter/rule-file.js';
 import { startRedis } from '../support/redis.js';
 
 const exec = promisify(execFile);
@@ -113,7 +115,7 @@ describe('the Debian package', () => {
     test('is taken as it is', async () => {
       const files = await told();
       expect(files).toContain('console.js false');
-      expect(files).toContain('load.js false');
+      expect(files).toContain('reading.js false');
       expect(files.filter((file) => file.endsWith('true'))).toEqual([]);
     });
 
@@ -142,6 +144,52 @@ describe('the Debian package', () => {
       writeFileSync(about, text.replace(/"build":"../, '"build":"zz'));
       expect(await told()).toContain('console.js undefined');
       writeFileSync(about, text);
+    });
+  });
+
+  describe('its rule files', () => {
+    const filters = join(unpacked, 'usr/lib/blockd/filters');
+    const LINE = 'Nov 25 01:12:15 mx postfix/smtpd[7]: lost connection after AUTH from unknown[198.51.100.3]';
+    const pointsOf = async (line: string): Promise<unknown> => {
+      const log = join(folder, 'one-line.log');
+      writeFileSync(log, `${line}\n`);
+      const { stdout } = await exec(process.execPath, [join(programs, 'blockctl.js'), '--json', 'test', log]);
+      return (JSON.parse(stdout) as { points?: unknown }).points;
+    };
+
+    test('are known to the programs as they are, but for their samples', () => {
+      const known = JSON.parse(readFileSync(join(programs, 'known-rules.json'), 'utf8')) as Record<string, unknown>;
+      const expected = readdirSync(filters).map((name) => {
+        const content = readFileSync(join(filters, name));
+        const { rules } = readRuleFile(parseToml(content, name, false));
+        const hash = createHash('sha256').update(content).digest('hex');
+        return [hash, rules.map((rule) => ({ ...rule, matches: [], ignores: [] }))];
+      });
+      expect(expected.length).toBeGreaterThan(2);
+      expect(known).toEqual(JSON.parse(JSON.stringify(Object.fromEntries(expected))));
+    });
+
+    test('count as they are: one that is edited, one without what is known of them, and one that is spoilt', async () => {
+      const file = join(filters, 'postfix.toml');
+      const known = join(programs, 'known-rules.json');
+      const [text, json] = [readFileSync(file, 'utf8'), readFileSync(known)];
+      const points = await pointsOf(LINE);
+      expect(points).toBeGreaterThan(0);
+      try {
+        const at = text.indexOf('points = ', text.indexOf('name = "postfix/lost-after-auth"'));
+        writeFileSync(file, `${text.slice(0, at)}points = 77${text.slice(text.indexOf('\n', at))}`);
+        expect(await pointsOf(LINE)).toBe(77);
+        writeFileSync(file, text.replace(/^(pattern = .*)\{client\}/m, '$1({client}'));
+        await expect(pointsOf(LINE)).rejects.toThrow(/postfix\.toml, rule "/);
+        writeFileSync(file, text);
+        rmSync(known);
+        expect(await pointsOf(LINE)).toBe(points);
+        writeFileSync(known, json.subarray(0, 100));
+        expect(await pointsOf(LINE)).toBe(points);
+      } finally {
+        writeFileSync(file, text);
+        writeFileSync(known, json);
+      }
     });
   });
 

@@ -54,9 +54,20 @@ test('the inner loop is compiled anew when its source changes, and when it is go
   source('filter/scanner/scan.ts', 'export function answer(): i32 {\n  return 43;\n}\n');
   expect(await setup()).toEqual({ code: 0, said: 'blockd set-up: compiling\n' });
   expect(answer('dist')).toBe(43);
-  rmSync(join(folder, 'src/filter/scanner.wasm'));
-  expect(await setup()).toEqual({ code: 0, said: 'blockd set-up: compiling\n' });
-  expect(answer('src')).toBe(43);
+  for (const name of ['scanner.wasm', 'scanner-simd.wasm']) {
+    rmSync(join(folder, 'src/filter', name));
+    expect(await setup()).toEqual({ code: 0, said: 'blockd set-up: compiling\n' });
+    expect(answer('src', name)).toBe(43);
+  }
+});
+
+test('the inner loop is compiled with and without vector instructions', async () => {
+  source(
+    'filter/scanner/scan.ts',
+    'export function answer(): i32 {\n  if (ASC_FEATURE_SIMD) return i32x4.extract_lane(i32x4.splat(44), 0);\n  return 43;\n}\n',
+  );
+  await setup();
+  expect([answer('dist'), answer('dist', 'scanner-simd.wasm')]).toEqual([43, 44]);
 });
 
 test('a source that does not compile ends it with what the compiler says, again and again', async () => {
@@ -101,9 +112,9 @@ async function setup(): Promise<{ code: number; said: string }> {
 }
 
 /** What the compiled inner loop says. */
-function answer(tree: 'src' | 'dist'): number {
+function answer(tree: 'src' | 'dist', name = 'scanner.wasm'): number {
   const memory = new WebAssembly.Memory({ initial: 1 });
-  const module = new WebAssembly.Module(readFileSync(join(folder, tree, 'filter/scanner.wasm')));
+  const module = new WebAssembly.Module(readFileSync(join(folder, tree, 'filter', name)));
   return (new WebAssembly.Instance(module, { env: { memory } }).exports as { answer: () => number }).answer();
 }
 

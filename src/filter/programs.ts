@@ -1,0 +1,52 @@
+/** The programs that rules name. Each is made of its rules when its first line comes: most logs hold lines of few. */
+import type { Watch } from './brake.js';
+import { Clients } from './clients.js';
+import type { Weighed } from './finding.js';
+import type { JoinedReader } from './joined-reader.js';
+import { Program } from './openings.js';
+import type { Pattern } from './rule.js';
+import type { Scanner } from './scanner.js';
+
+/** One rule of a program. */
+interface Entry {
+  readonly pattern: () => Pattern;
+  readonly weighed: Weighed;
+  readonly watch: Watch | null;
+}
+
+export class Programs {
+  readonly #scanner: Scanner;
+  readonly #tellers: JoinedReader[];
+  readonly #clients = new Clients();
+  readonly #entries = new Map<string, Entry[]>();
+  readonly #made = new Map<string, Program>();
+
+  /** @param tellers Where the readers of all programs are noted that tell what was scanned. */
+  constructor(scanner: Scanner, tellers: JoinedReader[]) {
+    this.#scanner = scanner;
+    this.#tellers = tellers;
+  }
+
+  add(name: string, entry: Entry): void {
+    const entries = this.#entries.get(name);
+    if (entries === undefined) this.#entries.set(name, [entry]);
+    else entries.push(entry);
+  }
+
+  /** Null when no rule reads its lines. */
+  get(name: string): Program | null {
+    const made = this.#made.get(name);
+    if (made !== undefined) return made;
+    const entries = this.#entries.get(name);
+    if (entries === undefined) return null;
+    const program = new Program(this.#clients, this.#scanner, this.#tellers);
+    for (const { pattern, weighed, watch } of entries) program.add(pattern(), weighed, watch);
+    // Last: a brake may end this anywhere, and what is found by its name must be whole.
+    this.#made.set(name, program);
+    return program;
+  }
+
+  get all(): Program[] {
+    return [...this.#entries.keys()].flatMap((name) => this.get(name) ?? []);
+  }
+}
