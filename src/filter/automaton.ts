@@ -65,10 +65,6 @@ export class Automaton implements Explorer {
     } else this.#set(layout.START_ROW, this.#stateOf(start.ways).row);
   }
 
-  get states(): number {
-    return this.#inOrder.length;
-  }
-
   /** Does it take more states than are kept? It reads only what it has met before then. */
   get gaveUp(): boolean {
     return this.#gaveUp;
