@@ -71,13 +71,18 @@ export function requireRoomFor(folder: string): void {
  */
 export function requireWhole(folder: string): void {
   const path = join(folder, 'data.mdb');
-  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-  if (size === 0 || !['x64', 'arm64'].includes(process.arch)) return;
+  if (!['x64', 'arm64'].includes(process.arch) || sizeOf(path) === 0) return;
   const newer = metaOf(path);
+  // Only now: whoever writes meanwhile makes the file longer first, and then names the pages that it has gained.
+  const size = sizeOf(path);
   if (newer?.roots.every((root) => root === NO_PAGE || (root + 1n) * BigInt(newer.pageSize) <= size)) return;
   throw new DamagedError(
     `store lmdb:${folder} can't be used: data.mdb is damaged; restart blockd, which sets it aside and goes on without it`,
   );
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 /** What the newer of the two meta pages says; null when one of them is none. */

@@ -4,14 +4,23 @@ import { once } from 'node:events';
 import { chmod, chown, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DamagedError, UnavailableError, UsageError } from '../../src/domain/errors.js';
+import { requireWhole } from '../../src/store/lmdb-file.js';
 import { openStore } from '../../src/store/open.js';
 import type { Store } from '../../src/store/store.js';
 
 const COMMITTER = fileURLToPath(new URL('committer.mjs', import.meta.url));
+/** Commits as often as it can for two seconds, each time more than there was, without a wait for the disk. */
+const GROWS = `
+  const store = require('lmdb').open({ path: process.argv[1], maxDbs: 16, noSubdir: false, noSync: true });
+  const table = store.openDB({ name: 'growth', encoding: 'string' });
+  const until = Date.now() + 2_000;
+  for (let i = 0; Date.now() < until; i++) table.putSync(i, 'x'.repeat(1_000));
+  store.close();
+`;
 
 let folder: string;
 const opened: Store[] = [];
@@ -116,6 +125,22 @@ describe('an lmdb store', () => {
     await writeFile(data, sound);
     expect(await (await open(path)).note('note 4')).toBe('x'.repeat(20_000));
   });
+
+  it('does not take a file that another process makes longer for a damaged one', async () => {
+    const path = join(folder, 'store');
+    await open(path);
+    const grower = spawn(process.execPath, ['-e', GROWS, path], { cwd: import.meta.dirname, stdio: 'inherit' });
+    const closed = once(grower, 'close');
+    let looks = 0;
+    while (grower.exitCode === null && grower.signalCode === null) {
+      for (let i = 0; i < 100; i++) requireWhole(path);
+      looks += 100;
+      await nextTurn();
+    }
+    await closed;
+    expect(grower.exitCode).toBe(0);
+    expect(looks).toBeGreaterThan(1_000);
+  }, 60_000);
 
   it.skipIf(process.getuid?.() !== 0)('is left to the owner of its folder when root opens it first', async () => {
     const path = join(folder, 'store');
