@@ -11,6 +11,7 @@ const PROGRAMS = ['blockd', 'blockctl'];
 const NATIVE_LOADER = 'node-gyp-build-optional-packages';
 export const NATIVE_FILE = 'lmdb.node';
 const KNOWN_RULES = 'known-rules.json';
+const KNOWN_AUTOMATA = 'known-automata.bin';
 const OWN_ADDRESS = /new URL\(\s*(['"`])([^'"`]+)\1\s*,\s*import\.meta\.url\s*\)/g;
 const REQUIRED = /createRequire\(import\.meta\.url\)\((['"])([^'"]+)\1\)/g;
 
@@ -40,7 +41,10 @@ export async function bundle({ root, into }) {
   const modules = await build({
     input: Object.fromEntries(PROGRAMS.map((name) => [`${name}-program`, join(dist, `${name}.js`)])),
     plugins: [
-      addressed(dist, required, { [KNOWN_RULES]: await knownRules(root, dist) }),
+      addressed(dist, required, {
+        [KNOWN_RULES]: await knownRules(root, dist),
+        [KNOWN_AUTOMATA]: await knownAutomata(root, dist),
+      }),
       nativeLmdbBeside(),
       withoutMsgpack(),
       withoutLogThreads(),
@@ -119,6 +123,20 @@ async function knownRules(root, dist) {
       return toBeKnown(content, readRuleFile(parseToml(content, name, false)).rules);
     });
   return JSON.stringify(Object.assign({}, ...known));
+}
+
+/** The automata of the packaged rules: see src/filter/known-automata.ts. */
+async function knownAutomata(root, dist) {
+  const { Filter } = await import(join(dist, 'filter/filter.js'));
+  const { LineClock } = await import(join(dist, 'filter/clock.js'));
+  const { loadRules } = await import(join(dist, 'filter/load.js'));
+  const { toBeKnown } = await import(join(dist, 'filter/known-automata.js'));
+  const rules = loadRules(join(root, 'filters'), null, 'own');
+  const filter = Filter.compile(rules);
+  // Where usual lines lead comes first, and stands side by side.
+  const samples = rules.flatMap(({ matches, ignores }) => [...matches.map(({ line }) => line), ...ignores]);
+  filter.scan(Buffer.from(`${samples.join('\n')}\n`, 'latin1'), new LineClock(Date.now()), () => undefined);
+  return toBeKnown(filter.toKnown());
 }
 
 /**

@@ -66,7 +66,8 @@ interface LogState {
   /** Where this process began with it; null when that can't be told. */
   begunAt: Place | null;
   pending: Position | null;
-  lastLineAt: number | null;
+  /** -Infinity before the first one. */
+  lastLineAt: number;
 }
 
 /** What a log's next line is judged by besides itself. JSON-safe. */
@@ -199,7 +200,7 @@ export class Counting {
     log.begunAt ??= beginningOf(chunk);
     log.clock.reference(chunk.writtenAt);
     this.#lines += this.#filter.scan(chunk.lines, log.clock, (match: Match) => {
-      if (log.lastLineAt === null || match.at > log.lastLineAt) log.lastLineAt = match.at;
+      if (match.at > log.lastLineAt) log.lastLineAt = match.at;
       const event = log.sessions.weigh(match);
       if (event !== null) this.#events.push(event);
     });
@@ -442,7 +443,7 @@ export class Counting {
         after: before?.commit ?? null,
         // In order, also when the clock was set back.
         at: Math.max(at, (before?.at ?? 0) + 1),
-        lastLineAt: log.lastLineAt,
+        lastLineAt: Number.isFinite(log.lastLineAt) ? log.lastLineAt : null,
       });
     }
     return progress;
@@ -460,7 +461,7 @@ export class Counting {
       progress,
       begunAt: begunAt === null ? null : { position: begunAt.position, carry: begunAt.carry },
       pending: null,
-      lastLineAt: progress?.lastLineAt ?? null,
+      lastLineAt: progress?.lastLineAt ?? Number.NEGATIVE_INFINITY,
     };
     this.#logs.set(name, created);
     return created;

@@ -6,15 +6,23 @@
  */
 
 import * as layout from './scanner/layout.js';
-import { type Explorer, type Found as Scanned, type Scanner, TOO_MANY } from './scanner.js';
+import { type Explorer, type Scanner, TOO_MANY } from './scanner.js';
 import { type ByteSet, holds, type Step, TooIntricateError } from './steps.js';
-import { begin, end, type Found, keyOf, type Turn, turn, type Way } from './ways.js';
+import { begin, end, keyOf, type Turn, turn, type Way } from './ways.js';
 
 /** Whatever the lines, those of a packaged program's rules are 4,100 at most; what needs more is left to the expressions. */
 const MOST_STATES = 8_192;
 const FIRST_STATES = 64;
 const FIRST_ARRIVALS = 64;
 const CHARACTERS = 256;
+
+/**
+ * An automaton that was worked out to its end: what the scanner has of it, word by word. The automaton itself, with lengths
+ * in place of addresses, its rows, its arrivals.
+ */
+export type Image = Int32Array;
+
+const IMAGE_HEAD = layout.AUTOMATON_SIZE >> 2;
 
 interface State {
   readonly ways: readonly Way[];
@@ -32,8 +40,9 @@ export class Automaton implements Explorer {
   readonly #columns: number;
   readonly #states = new Map<string, State>();
   readonly #inOrder: State[] = [];
+  /** Their numbers, by what they are: many bytes lead to the same. */
+  readonly #arrivals = new Map<string, number>();
   #rowsRoom = 0;
-  #arrivals = 0;
   #arrivalsRoom = 0;
   #gaveUp = false;
 
@@ -48,13 +57,12 @@ export class Automaton implements Explorer {
     this.#samples = samples;
     this.#columns = samples.length + 1;
     this.address = scanner.add(this);
-    const blocks = scanner.allocate(layout.BLOCK_SIZE << layout.BLOCK_BITS);
+    const blocks = newBlocks(scanner);
     this.#growRows(FIRST_STATES);
     this.#growArrivals(FIRST_ARRIVALS);
-    this.#write(0, -1, -1, null);
+    this.#arrivalAt([-1, -1, -1, 0, 0, 0]);
     scanner.bytes.set(kindOf, this.address + layout.KINDS);
     scanner.bytes.set(mustHold, this.address + layout.MUST_HOLD);
-    scanner.bytes.fill(0xff, blocks, blocks + (layout.BLOCK_SIZE << layout.BLOCK_BITS));
     this.#set(layout.BLOCKS, blocks);
     this.#set(layout.END_KIND, samples.length);
     const start = begin(first);
@@ -70,14 +78,24 @@ export class Automaton implements Explorer {
     return this.#gaveUp;
   }
 
-  /** Added to the numbers of its rules wherever lines are scanned. */
-  set firstRule(number: number) {
-    this.#set(layout.FIRST_RULE, number);
-  }
-
-  /** What the bytes `[start, end)` begin with: null when that is nothing, `gave up` when it would take too many states. */
-  find(start: number, to: number): Scanned | 'gave up' | null {
-    return this.#scanner.find(this.address, start, to);
+  /** Works out what is not known yet, whatever the lines; all of it, to be kept. */
+  toImage(): Image {
+    for (let number = 0; number < this.#inOrder.length; number++) {
+      const row = number * this.#columns;
+      for (let kind = 0; kind < this.#columns; kind++) {
+        if (this.#scanner.words[(this.#at(layout.ROWS) >> 2) + row + kind] === layout.UNKNOWN) this.explore(row, kind);
+      }
+    }
+    if (this.#gaveUp) throw new TooIntricateError();
+    const { words } = this.#scanner;
+    const part = (address: number, length: number) => words.subarray(address >> 2, (address >> 2) + length);
+    const rows = part(this.#at(layout.ROWS), this.#inOrder.length * this.#columns);
+    const arrivals = part(this.#at(layout.ARRIVALS), (this.#arrivals.size * layout.ARRIVAL_SIZE) >> 2);
+    const head = part(this.address, IMAGE_HEAD).slice();
+    head[layout.ROWS >> 2] = rows.length;
+    head[layout.ARRIVALS >> 2] = arrivals.length;
+    head[layout.FIRST_RULE >> 2] = 0;
+    return Int32Array.from([...head, ...rows, ...arrivals]);
   }
 
   explore(row: number, kind: number): number {
@@ -101,18 +119,20 @@ export class Automaton implements Explorer {
     if (ways.length === 0 && found === null) return layout.FIRST_ARRIVAL;
     const row = ways.length === 0 ? -1 : this.#stateOf(ways).row;
     if (row >= 0 && place < 0) return row;
-    // The first is that nothing is found.
-    const number = this.#arrivals + 1;
-    if (number >= this.#arrivalsRoom) this.#growArrivals(2 * this.#arrivalsRoom);
-    this.#write(number, place, row, found);
-    this.#arrivals = number;
-    return layout.FIRST_ARRIVAL - number;
+    const [host = 0, address = 0, behind = 0] = found?.places ?? [];
+    return layout.FIRST_ARRIVAL - this.#arrivalAt([place, row, found?.number ?? -1, host, address, behind]);
   }
 
-  #write(arrival: number, place: number, row: number, found: Found | null): void {
-    const [host = 0, address = 0, behind = 0] = found?.places ?? [];
-    const at = this.#at(layout.ARRIVALS) + arrival * layout.ARRIVAL_SIZE;
-    this.#scanner.words.set([place, row, found?.number ?? -1, host, address, behind], at >> 2);
+  /** The number of an arrival. The first is that nothing is found. */
+  #arrivalAt(arrival: readonly number[]): number {
+    const key = arrival.join();
+    const known = this.#arrivals.get(key);
+    if (known !== undefined) return known;
+    const number = this.#arrivals.size;
+    if (number >= this.#arrivalsRoom) this.#growArrivals(2 * this.#arrivalsRoom);
+    this.#scanner.words.set(arrival, (this.#at(layout.ARRIVALS) + number * layout.ARRIVAL_SIZE) >> 2);
+    this.#arrivals.set(key, number);
+    return number;
   }
 
   /** @throws TooIntricateError */
@@ -158,6 +178,28 @@ export class Automaton implements Explorer {
   #set(field: number, value: number): void {
     this.#scanner.words[(this.address + field) >> 2] = value;
   }
+}
+
+/** Has the scanner read by an automaton that was worked out before; the address of its tables. */
+export function layOut(scanner: Scanner, image: Image): number {
+  const head = image.subarray(0, IMAGE_HEAD);
+  const rowsEnd = IMAGE_HEAD + (head[layout.ROWS >> 2] ?? 0);
+  const lay = (part: Int32Array) => {
+    const address = scanner.allocate(4 * part.length);
+    scanner.words.set(part, address >> 2);
+    return address;
+  };
+  const address = lay(head);
+  const tables = [lay(image.subarray(IMAGE_HEAD, rowsEnd)), lay(image.subarray(rowsEnd)), newBlocks(scanner)];
+  scanner.words.set(tables, (address + layout.ROWS) >> 2);
+  return address;
+}
+
+function newBlocks(scanner: Scanner): number {
+  const size = layout.BLOCK_SIZE << layout.BLOCK_BITS;
+  const blocks = scanner.allocate(size);
+  scanner.bytes.fill(0xff, blocks, blocks + size);
+  return blocks;
 }
 
 /** Bytes that no set tells apart are of one kind. */

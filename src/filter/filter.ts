@@ -11,10 +11,11 @@ import type { LineClock } from './clock.js';
 import type { Finding, Weighed } from './finding.js';
 import { LineHeader } from './header.js';
 import type { JoinedReader } from './joined-reader.js';
+import type { KnownProgram } from './known-automata.js';
 import { Line } from './line.js';
 import { nearest } from './nearest.js';
 import { Programs } from './programs.js';
-import { type Pattern, parseRulePattern, type Rule } from './rule.js';
+import { type Pattern, parseRulePattern, type Rule, replyPattern } from './rule.js';
 import { Scanner } from './scanner.js';
 import { PatternError } from './syntax.js';
 import { Tag } from './tag.js';
@@ -83,12 +84,14 @@ export class Filter {
     for (const rule of rules) {
       const watch = rule.packaged ? null : (suspects?.watch(rule) ?? null);
       const weighed = weigh(rule, points[rule.name]);
-      const pattern = patternOf(rule, options.reply ?? DEFAULT_REPLY);
+      const reply = options.reply ?? DEFAULT_REPLY;
+      const pattern = patternOf(rule, reply);
+      const written = JSON.stringify([rule.pattern, rule.pattern.includes('{reply}') ? replyPattern(reply) : '']);
       // A rule for one service of many stands beside those for all services of its program, and hides none of them.
       for (const name of named.filter(
         (one) => rule.program.includes(one) || rule.program.includes(canonicalTag(one)),
       )) {
-        programs.add(name, { pattern, weighed, watch });
+        programs.add(name, { written, pattern, weighed, watch });
       }
     }
     return new Filter(rules, { programs, scanner, tellers }, suspects);
@@ -143,6 +146,14 @@ export class Filter {
     if (match !== null) onMatch(match);
     if (scanner.isNewBegin) this.#learn(bytes, next, end);
     return { to: end + 1, lines: lines + 1 };
+  }
+
+  /** Of programs whose automata are not known yet, what these depend on and all that can be known of them: for `toBeKnown`. */
+  toKnown(): (readonly [patterns: readonly string[], known: KnownProgram])[] {
+    return this.#programs.all.flatMap((program) => {
+      const known = program.toKnown();
+      return known === null ? [] : [known];
+    });
   }
 
   /** The regular expressions that are run, each with the rules that it joins: for those who judge them. */

@@ -82,9 +82,9 @@ export class Opening {
     return null;
   }
 
-  /** How many misdeeds the message counts, of which it is known that `rule` matches it. */
-  timesIn(line: Line, start: number, end: number, rule: Joined): number {
-    return rule.timesGroup === 0 ? 1 : timesOf(this.#read(line, start, end)?.[rule.timesGroup]);
+  /** How many misdeeds the message counts, of which it is known that `rule`, or its only one, matches it. */
+  timesIn(line: Line, start: number, end: number, rule = this.joined[0]): number {
+    return rule === undefined || rule.timesGroup === 0 ? 1 : timesOf(this.#read(line, start, end)?.[rule.timesGroup]);
   }
 
   #add(pattern: Pattern, weighed: Weighed): void {

@@ -2,7 +2,8 @@
 import type { Watch } from './brake.js';
 import type { Clients } from './clients.js';
 import type { Finding, Reader, Weighed } from './finding.js';
-import { JoinedReader } from './joined-reader.js';
+import { type Joinable, JoinedReader } from './joined-reader.js';
+import { type KnownProgram, type KnownReader, type KnownRule, knownProgram } from './known-automata.js';
 import type { Line } from './line.js';
 import { Opening } from './opening.js';
 import { queueIdEnd } from './queue-id.js';
@@ -10,34 +11,38 @@ import type { Pattern } from './rule.js';
 import * as layout from './scanner/layout.js';
 import type { Scanner } from './scanner.js';
 
+/** One of a program's rules. */
+export interface Entry {
+  /** All that its pattern depends on. */
+  readonly written: string;
+  readonly pattern: () => Pattern;
+  readonly weighed: Weighed;
+  /** Of a rule of the admin's own. */
+  readonly watch: Watch | null;
+}
+
 export class Program implements Reader {
+  readonly #entries: readonly Entry[];
   readonly #clients: Clients;
   readonly #scanner: Scanner;
   /** All readers of the filter that tell what was scanned, by the numbers of their rules. */
   readonly #tellers: JoinedReader[];
-  readonly #plain: Opening[] = [];
-  /** Those that begin with a queue id, by what follows it. */
-  readonly #queued: Opening[] = [];
+  #opened: Opened | null = null;
   #readers: Readers | null = null;
   /** In the scanner's memory. */
   #address = 0;
 
-  constructor(clients: Clients, scanner: Scanner, tellers: JoinedReader[]) {
+  constructor(entries: readonly Entry[], clients: Clients, scanner: Scanner, tellers: JoinedReader[]) {
+    this.#entries = entries;
     this.#clients = clients;
     this.#scanner = scanner;
     this.#tellers = tellers;
   }
 
-  add(pattern: Pattern, weighed: Weighed, watch: Watch | null): void {
-    if (pattern.queueId !== 'always') addTo(this.#plain, pattern, weighed, watch);
-    if (pattern.queueId !== 'never') addTo(this.#queued, pattern, weighed, watch);
-    this.#readers = null;
-    this.#address = 0;
-  }
-
   /** The regular expressions that say what the rules mean, each with the rules that it joins. */
   get expressions() {
-    return [...this.#plain, ...this.#queued].map(({ rules, expression }) => ({ rules, expression }));
+    const { plain, queued } = this.#open();
+    return [...plain, ...queued].map(({ rules, expression }) => ({ rules, expression }));
   }
 
   /** The address of what the scanner is told of it: whose automata it runs, and whether others read the lines too. */
@@ -72,9 +77,87 @@ export class Program implements Reader {
     return null;
   }
 
+  /** What its automata depend on, and all that can be known of them; null where that is known, or they don't read all. */
+  toKnown(): readonly [patterns: readonly string[], known: KnownProgram] | null {
+    const { plain, queued } = this.#read();
+    const known = [plain, queued].map(([first, ...others]) => {
+      if (first === undefined) return null;
+      return others.length === 0 && first instanceof JoinedReader && first.isSwift ? this.#toKnown(first) : 'other';
+    });
+    const [forPlain = null, forQueued = null] = known;
+    return forPlain === 'other' || forQueued === 'other'
+      ? null
+      : [this.#written, { plain: forPlain, queued: forQueued }];
+  }
+
+  #toKnown(reader: JoinedReader): KnownReader | 'other' {
+    const known = reader.toKnown();
+    if (known === null) return 'other';
+    const rules = known.rules.map(({ weighed, isPlain, hasHost, timesIn }) => ({
+      rule: this.#entries.findIndex((entry) => entry.weighed === weighed),
+      isPlain,
+      hasHost,
+      isCounting: timesIn !== null,
+    }));
+    return { rules, image: known.image };
+  }
+
+  get #written(): string[] {
+    return this.#entries.map(({ written }) => written);
+  }
+
+  #open(): Opened {
+    if (this.#opened !== null) return this.#opened;
+    const opened: Opened = { plain: [], queued: [] };
+    for (const entry of this.#entries) {
+      const pattern = entry.pattern();
+      if (pattern.queueId !== 'always') addTo(opened.plain, pattern, entry);
+      if (pattern.queueId !== 'never') addTo(opened.queued, pattern, entry);
+    }
+    this.#opened = opened;
+    return opened;
+  }
+
   #read(): Readers {
-    this.#readers ??= { plain: this.#readersOf(this.#plain), queued: this.#readersOf(this.#queued) };
+    this.#readers ??= this.#known() ?? {
+      plain: this.#readersOf(this.#open().plain),
+      queued: this.#readersOf(this.#open().queued),
+    };
     return this.#readers;
+  }
+
+  #known(): Readers | null {
+    const known = this.#entries.some(({ watch }) => watch !== null) ? null : knownProgram(this.#written);
+    if (known === null) return null;
+    const reader = (one: KnownReader | null, openings: () => readonly Opening[]): JoinedReader[] =>
+      one === null
+        ? []
+        : [
+            JoinedReader.known(
+              one.rules.map((rule) => this.#joinable(rule)),
+              one.image,
+              openings,
+              this.#clients,
+              this.#scanner,
+            ),
+          ];
+    return {
+      plain: reader(known.plain, () => this.#open().plain),
+      queued: reader(known.queued, () => this.#open().queued),
+    };
+  }
+
+  #joinable({ rule, isPlain, hasHost, isCounting }: KnownRule): Joinable {
+    const entry = this.#entries[rule];
+    if (entry === undefined) throw new RangeError('no such rule');
+    const { weighed } = entry;
+    let alone: Opening | null = null;
+    const timesIn = (line: Line, start: number, end: number) => {
+      // What all of them find first by this rule, it finds by itself.
+      alone ??= new Opening(entry.pattern(), weighed, null);
+      return alone.timesIn(line, start, end);
+    };
+    return { weighed, isPlain, hasHost, timesIn: isCounting ? timesIn : null };
   }
 
   /** The admin's own rules are read one by one, since each may have to be switched off; all others at once. */
@@ -83,7 +166,7 @@ export class Program implements Reader {
     for (let next = 0; next < openings.length; ) {
       const own = openings.findIndex((opening, i) => i >= next && opening.isWatched);
       const joined = openings.slice(next, own < 0 ? undefined : own);
-      if (joined.length > 0) readers.push(new JoinedReader(joined, this.#clients, this.#scanner));
+      if (joined.length > 0) readers.push(JoinedReader.of(joined, this.#clients, this.#scanner));
       next += joined.length;
       const single = openings[next++];
       if (single !== undefined)
@@ -108,8 +191,14 @@ interface Readers {
   readonly queued: readonly Reader[];
 }
 
+interface Opened {
+  readonly plain: Opening[];
+  /** Those that begin with a queue id, by what follows it. */
+  readonly queued: Opening[];
+}
+
 /** Neighbours with the same opening words are joined. */
-function addTo(openings: Opening[], pattern: Pattern, weighed: Weighed, watch: Watch | null): void {
+function addTo(openings: Opening[], pattern: Pattern, { weighed, watch }: Entry): void {
   if (watch === null && openings.at(-1)?.take(pattern, weighed)) return;
   openings.push(new Opening(pattern, weighed, watch));
 }

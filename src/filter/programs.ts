@@ -1,18 +1,8 @@
 /** The programs that rules name. Each is made of its rules when its first line comes: most logs hold lines of few. */
-import type { Watch } from './brake.js';
 import { Clients } from './clients.js';
-import type { Weighed } from './finding.js';
 import type { JoinedReader } from './joined-reader.js';
-import { Program } from './openings.js';
-import type { Pattern } from './rule.js';
+import { type Entry, Program } from './openings.js';
 import type { Scanner } from './scanner.js';
-
-/** One rule of a program. */
-interface Entry {
-  readonly pattern: () => Pattern;
-  readonly weighed: Weighed;
-  readonly watch: Watch | null;
-}
 
 export class Programs {
   readonly #scanner: Scanner;
@@ -39,8 +29,7 @@ export class Programs {
     if (made !== undefined) return made;
     const entries = this.#entries.get(name);
     if (entries === undefined) return null;
-    const program = new Program(this.#clients, this.#scanner, this.#tellers);
-    for (const { pattern, weighed, watch } of entries) program.add(pattern(), weighed, watch);
+    const program = new Program(entries, this.#clients, this.#scanner, this.#tellers);
     // Last: a brake may end this anywhere, and what is found by its name must be whole.
     this.#made.set(name, program);
     return program;

@@ -128,7 +128,7 @@ function expand(text: string, reply: string): string {
  * The reply up to the end of its `{until}`: what follows may be reworded by the admin while bans with the old words
  * are still in the map.
  */
-function replyPattern(reply: string): string {
+export function replyPattern(reply: string): string {
   const marker = reply.includes('{until}') ? reply.slice(0, reply.indexOf('{until}') + '{until}'.length) : reply;
   return marker
     .split(/(\{\w+\})/)

@@ -56,7 +56,7 @@ const SAMPLES = packaged.flatMap(({ matches, ignores }) => [...matches.map(({ li
 
 describe.each(programs)('the rules of %s', (program) => {
   const openings = openingsFor(program);
-  const reader = new JoinedReader(openings, new Clients(), scanner);
+  const reader = JoinedReader.of(openings, new Clients(), scanner);
   const read = (message: string, before?: string, behind?: string) =>
     compare(openings, reader, message, before, behind);
 
@@ -85,7 +85,7 @@ describe.each(programs)('the rules of %s', (program) => {
 test('the packaged rules find the same in a large mixed log', () => {
   const readers = programs.map((program) => {
     const openings = openingsFor(program);
-    return { openings, reader: new JoinedReader(openings, new Clients(), scanner) };
+    return { openings, reader: JoinedReader.of(openings, new Clients(), scanner) };
   });
   for (const { line } of corpus({ seed: 30, lines: 5_000, attack: 0.5 })) {
     for (const message of messagesOf(Buffer.from(line, 'utf8').toString('latin1')))
@@ -147,7 +147,7 @@ describe('rules of any wording', () => {
         fc.array(message, { maxLength: 40 }),
         (some, messages) => {
           const openings = openingsOf(some.map((text, i) => ({ name: `r${i}`, pattern: text })));
-          const reader = new JoinedReader(openings, clients, scanner);
+          const reader = JoinedReader.of(openings, clients, scanner);
           for (const each of messages) compare(openings, reader, each, 'b ', '');
         },
       ),
@@ -159,7 +159,7 @@ describe('rules of any wording', () => {
   test('that take too many states for it are read all the same', () => {
     const wide = { name: 'wide', pattern: '(?:a|b)*a(?:a|b){14}{client} end' };
     const openings = openingsOf([wide]);
-    const reader = new JoinedReader(openings, new Clients(), scanner);
+    const reader = JoinedReader.of(openings, new Clients(), scanner);
     let seed = 7;
     for (let i = 0; i < 2_000; i++) {
       let words = '';
@@ -176,7 +176,7 @@ describe('rules of any wording', () => {
 
 test('a packaged rule is never too intricate for it', () => {
   for (const program of programs) {
-    const reader = new JoinedReader(openingsFor(program), new Clients(), scanner);
+    const reader = JoinedReader.of(openingsFor(program), new Clients(), scanner);
     for (const sample of SAMPLES)
       for (const message of messagesOf(sample)) {
         const [line, start, end] = lineOf('', message, '');

@@ -17,7 +17,11 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { defaultConfig } from '../../src/config/schema.js';
 import { parseToml } from '../../src/config/toml.js';
+import { Filter } from '../../src/filter/filter.js';
+import { toBeKnown } from '../../src/filter/known-automata.js';
+import { loadRules } from '../../src/filter/load.js';
 import { readRuleFile } from '../../src/filter/rule-file.js';
 import { startRedis } from '../support/redis.js';
 
@@ -167,6 +171,16 @@ describe('the Debian package', () => {
       });
       expect(expected.length).toBeGreaterThan(2);
       expect(known).toEqual(JSON.parse(JSON.stringify(Object.fromEntries(expected))));
+    });
+
+    test('are worked out to the end for the reply that is usual', () => {
+      const keysOf = (file: Buffer) =>
+        Object.keys(JSON.parse(file.subarray(8, 8 + file.readUInt32LE(4)).toString()) as Record<string, unknown>);
+      const rules = loadRules(join(ROOT, 'filters'), null, 'own');
+      const filter = Filter.compile(rules, { reply: defaultConfig().postfix.reply });
+      const expected = keysOf(toBeKnown(filter.toKnown()));
+      expect(expected.length).toBeGreaterThan(3);
+      expect(keysOf(readFileSync(join(programs, 'known-automata.bin')))).toEqual(expected);
     });
 
     test('count as they are: one that is edited, one without what is known of them, and one that is spoilt', async () => {
