@@ -12,6 +12,7 @@ import { blockdProgram } from './daemon/program.js';
 import { watchedStore } from './daemon/watched-store.js';
 import { BlockdError, type ExitCode, NewerStoreError, UnavailableError, UsageError } from './domain/errors.js';
 import { acquireLock, type Lock } from './domain/lock.js';
+import { expectShortRun } from './domain/short-run.js';
 import { openStore } from './store/open.js';
 
 interface Flags {
@@ -103,6 +104,7 @@ async function main(flags: Flags): Promise<void> {
     process.on('SIGINT', () => end('SIGINT'));
     process.on('SIGHUP', () => void daemon.reload());
     await observation.open(scene);
+    if (once) expectShortRun();
     await daemon.run();
     isSound = true;
     if (once && daemon.mapProblem !== null)

@@ -208,7 +208,9 @@ export class Counting {
     if (chunk.lagBytes > 0) {
       this.#behindAt = Date.now();
       if (this.#events.length < this.#pendingEvents) return 'later';
-      return this.#events.length < 2 * this.#pendingEvents ? 'soon' : 'now';
+      // To read on behind a commit that waits for nobody would only make more to hold.
+      const mayWait = this.#store.commitBehind !== undefined && this.#events.length < 2 * this.#pendingEvents;
+      return mayWait ? 'soon' : 'now';
     }
     return this.#events.length > 0 || Date.now() - this.#committedAt >= LAZY_PROGRESS_MS ? 'now' : 'later';
   }
