@@ -38,7 +38,9 @@ export class Sessions {
     const points = this.#points(match);
     if (match.closes) this.#byProcess.delete(match.process);
     if (!isEvent(match)) return null;
-    return points === match.points ? match : { ...match, points };
+    if (points === match.points) return match;
+    const { kind, rule, ip, at, host, line } = match;
+    return { kind, rule, ip, at, host, points, line };
   }
 
   carry(): SessionsCarry {
