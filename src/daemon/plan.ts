@@ -26,14 +26,16 @@ export interface Plan {
   openSource(options: SourceOptions): Source;
 }
 
+interface PlanOptions {
+  readonly once: boolean;
+  readonly logger: Logger;
+}
+
 /** Where Debian and Red Hat keep the mail log. */
 const USUAL_LOGS = ['/var/log/mail.log', '/var/log/maillog'];
 
 /** @throws UsageError when rules, logs or map can't be used; UnavailableError when Postfix must be asked and can't. */
-export async function makePlan(
-  config: Config,
-  options: { readonly once: boolean; readonly logger: Logger },
-): Promise<Plan> {
+export async function makePlan(config: Config, options: PlanOptions): Promise<Plan> {
   const files = logFiles(config);
   for (const file of files) checkLog(file, options.once);
   // Postfix answers while the rules are read.
@@ -51,7 +53,7 @@ export async function makePlan(
     filter,
     ownNetworks,
     logs: config.log.journal ? [...files, 'journal'] : files,
-    map: await accessMap(config, options.logger),
+    map: await accessMap(config, options),
     postscreenMap: postscreenMap(config),
     openSource: (source) => openSource({ files, journal: config.log.journal }, source),
   };
@@ -84,7 +86,7 @@ function statOf(file: string): Stats | undefined {
   }
 }
 
-async function accessMap(config: Config, logger: Logger): Promise<AccessMap | null> {
+async function accessMap(config: Config, { logger, once }: PlanOptions): Promise<AccessMap | null> {
   const { postfix, mode } = config;
   if (postfix.map === undefined && mode === 'dry-run') return null;
   const configDirectory = postfix.config_directory === undefined ? {} : { configDirectory: postfix.config_directory };
@@ -100,6 +102,7 @@ async function accessMap(config: Config, logger: Logger): Promise<AccessMap | nu
     postmap: postfix.postmap,
     reload: postfix.reload,
     maxEntries: postfix.max_entries,
+    keepsSpare: !once,
     onNotice: (level, message) => logger[level]({ event: 'map' }, message),
   });
 }

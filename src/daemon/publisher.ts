@@ -100,6 +100,7 @@ export class Publisher {
     this.#stopped = true;
     clearTimeout(this.#timer);
     await this.#running;
+    await this.#map.close();
   }
 
   async #publishUntilSettled(): Promise<void> {

@@ -36,6 +36,7 @@ import {
   textOf,
   writeWhole,
 } from './map-files.js';
+import { copying, MapSpare } from './map-spare.js';
 import { isNamed } from './named.js';
 import { type Differences, Postmap, type PostmapOptions } from './postmap.js';
 import { reloadPostfix } from './reload.js';
@@ -50,6 +51,8 @@ export interface AccessMapOptions extends Rendering, PostmapOptions {
   readonly maxEntries?: number;
   /** From so many entries on changes go into a journal beside the text; 5,000 unless told. A smaller text stays whole. */
   readonly journalFrom?: number;
+  /** Does a process publish that goes on? Then it keeps a copy of a large map ready for the next change, until `close`. */
+  readonly keepsSpare?: boolean;
   /** Command that makes every smtpd open its tables anew: once after a repair, and for what Postfix does not notice. */
   readonly reload: readonly string[];
   readonly onNotice?: (level: 'info' | 'warn' | 'error', message: string) => void;
@@ -148,8 +151,10 @@ export class AccessMap {
   readonly #files: MapFiles;
   readonly #changes: MapChanges;
   readonly #postmap: Postmap;
+  readonly #spare: MapSpare | null;
   /** What this process published last: spares reading it back. */
   #last: { readonly stamps: string; readonly lines: OwnLines } | null = null;
+  #hasSpare = false;
   #reloadDue = false;
   #rendered = new Map<string, Rendered>();
   #leftOut = 0;
@@ -163,6 +168,7 @@ export class AccessMap {
     this.#files = new MapFiles(options.type, options.path);
     this.#changes = new MapChanges(this.#files.changes, this.#files.path);
     this.#postmap = new Postmap(options);
+    this.#spare = options.keepsSpare === true && this.#isCopied ? new MapSpare(options.type, this.#files) : null;
   }
 
   /**
@@ -181,8 +187,30 @@ export class AccessMap {
   async publishPicture(readPicture: () => Promise<Picture>): Promise<PublishResult> {
     return this.#locked(async () => {
       const { changes, all } = await readPicture();
-      return (changes && (await this.#publishChanges(changes))) ?? (await this.#publishAll(all()));
+      const result = (changes && (await this.#publishChanges(changes))) ?? (await this.#publishAll(all()));
+      this.#prepareSpare(result);
+      return result;
     });
+  }
+
+  /** Leaves nothing of its own beside the map. */
+  async close(): Promise<void> {
+    await this.#spare?.close();
+  }
+
+  #prepareSpare({ changed }: PublishResult): void {
+    if (this.#spare === null || (!changed && this.#hasSpare)) return;
+    this.#hasSpare = (this.#last?.lines.indexed.size ?? 0) >= this.#journalFrom;
+    if (this.#hasSpare) this.#spare.prepare();
+  }
+
+  get #journalFrom(): number {
+    return this.#options.journalFrom ?? INCREMENTAL_FROM;
+  }
+
+  /** Is it changed in a copy, which then takes its place? */
+  get #isCopied(): boolean {
+    return this.type === 'hash' || this.type === 'btree';
   }
 
   async #publishAll(entries: readonly MapEntry[]): Promise<PublishResult> {
@@ -194,7 +222,7 @@ export class AccessMap {
   async #publishChanges({ put, gone }: BanChanges): Promise<PublishResult | null> {
     const last = this.#last;
     if (last === null || this.#leftOut > 0 || this.#unfit > 0) return null;
-    if (last.lines.indexed.size < (this.#options.journalFrom ?? INCREMENTAL_FROM)) return null;
+    if (last.lines.indexed.size < this.#journalFrom) return null;
     const [published, stamps] = await Promise.all([textOf(this.#files.state), stampsOf(this.#files.stamped)]);
     if (published !== stamps || stamps !== last.stamps) return null;
 
@@ -229,12 +257,13 @@ export class AccessMap {
   /** Changes the compiled map and the journal; returns the new stamps, or null when the map must be written whole. */
   async #change(changes: Differences, before: string): Promise<string | null> {
     const files = this.#files;
-    const aside = asideOf(this.type, this.path);
-    const isCopied = this.type === 'hash' || this.type === 'btree';
-    if (!isCopied && !(await this.#canChangeInPlace())) return null;
-    await removeAsides(this.path);
+    if (!this.#isCopied && !(await this.#canChangeInPlace())) return null;
+    const spare = (await this.#spare?.take()) ?? null;
+    const aside = spare ?? asideOf(this.type, this.path);
+    await removeAsides(this.path, spare?.path);
     try {
-      if (isCopied) {
+      if (this.#isCopied) {
+        if (spare === null) await this.#copyTo(aside);
         await this.#changeCopy(aside, changes);
         if ((await stampsOf(files.stamped)) !== before) return null;
         await replaceAll([[aside.compiled, files.compiled]]);
@@ -255,10 +284,13 @@ export class AccessMap {
     }
   }
 
-  /** A copy of the compiled map with the changes in it. */
-  async #changeCopy(aside: MapFiles, changes: Differences): Promise<void> {
-    const copied = await run(['cp', '--sparse=always', '--reflink=auto', this.#files.compiled, aside.compiled]);
+  async #copyTo(aside: MapFiles): Promise<void> {
+    const copied = await run(copying(this.#files.compiled, aside.compiled));
     if (copied.code !== 0) throw new UnavailableError(`can't copy the access map: ${complaintOf(copied)}`);
+  }
+
+  /** Puts the changes into a copy of the compiled map. */
+  async #changeCopy(aside: MapFiles, changes: Differences): Promise<void> {
     await this.#postmap.change(aside.path, changes);
     await this.#postmap.verify(aside.path, changes);
     await settle(aside.compiled);
@@ -482,8 +514,8 @@ export class AccessMap {
     { indexed, whole }: { readonly indexed: Differences; readonly whole: boolean },
   ): Promise<void> {
     await writeWhole(aside.path, textFrom(lines));
-    const canCopy = (this.type === 'hash' || this.type === 'btree') && lines.size >= INCREMENTAL_FROM;
-    if (canCopy && !whole && isSmall(indexed, lines)) {
+    if (this.#isCopied && lines.size >= INCREMENTAL_FROM && !whole && isSmall(indexed, lines)) {
+      await this.#copyTo(aside);
       await this.#changeCopy(aside, indexed);
       return;
     }

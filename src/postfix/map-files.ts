@@ -51,13 +51,15 @@ export function asideOf(type: string, path: string): MapFiles {
   return new MapFiles(type, `${path}.new-${process.pid}-${randomBytes(3).toString('hex')}`);
 }
 
-/** What killed publishers left. */
-export async function removeAsides(path: string): Promise<void> {
+/** What killed publishers left, and spares that others keep; not the files of the one at `kept`. */
+export async function removeAsides(path: string, kept?: string): Promise<void> {
   const folder = dirname(path);
   // Berkeley DB makes its files under such a name first, and a postmap that was killed leaves it.
   const mine = (name: string) => name.replace(/^__db\./, '').startsWith(`${basename(path)}.new-`);
+  const isKept = (name: string) => kept !== undefined && name.startsWith(basename(kept));
   await guarded(path, async () => {
-    for (const name of (await readdir(folder)).filter(mine)) await rm(join(folder, name), { force: true });
+    for (const name of (await readdir(folder)).filter((name) => mine(name) && !isKept(name)))
+      await rm(join(folder, name), { force: true });
   });
 }
 

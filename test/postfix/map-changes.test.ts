@@ -2,39 +2,11 @@
 import { appendFileSync, existsSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { AccessMap, MapEntry } from '../../src/postfix/access-map.js';
 import { entry, MapBench, UNTIL } from './map-bench.js';
+import { heldBy, MANY, Teller } from './teller.js';
 
 let bench: MapBench;
 afterEach(() => bench?.remove());
-
-const MANY = Array.from({ length: 300 }, (_, i) => `10.0.${i >> 8}.${i & 255}`);
-
-/** Publishes what changed, as who keeps the whole picture would. */
-class Teller {
-  readonly bans = new Map<string, MapEntry>();
-  readonly #map: AccessMap;
-
-  constructor(map: AccessMap) {
-    this.#map = map;
-  }
-
-  async whole(subjects: readonly string[]) {
-    this.bans.clear();
-    for (const one of subjects) this.bans.set(one, entry(one));
-    return this.#map.publish(async () => [...this.bans.values()]);
-  }
-
-  async tell(put: readonly MapEntry[], gone: readonly string[] = []) {
-    for (const one of put) this.bans.set(one.subject, one);
-    for (const one of gone) this.bans.delete(one);
-    return this.#map.publishPicture(async () => ({ changes: { put, gone }, all: () => [...this.bans.values()] }));
-  }
-}
-
-async function heldBy(map: AccessMap): Promise<Map<string, number>> {
-  return new Map((await map.read()).entries.map(({ subject, until }) => [subject, until]));
-}
 
 describe.each(['hash', 'btree', 'lmdb', 'cdb'])('a %s map that is told what changed', (type) => {
   it('holds what the whole picture holds, for Postfix and for the next process', async () => {

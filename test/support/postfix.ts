@@ -25,6 +25,18 @@ export interface LabPostfix {
   stop(): Promise<void>;
 }
 
+/**
+ * Datagrams that wait for postlogd(8). master(8) logs through it too: with the kernel's ten, others' lines fill the queue
+ * while a reload ends one postlogd, and master waits for room that only the next one would make, which it alone can
+ * start. systemd sets the same at each boot; a container has what the kernel has.
+ */
+const QUEUE_FILE = '/proc/sys/net/unix/max_dgram_qlen';
+const QUEUE = 512;
+
+async function makeRoomForLogLines(): Promise<void> {
+  if (Number(await readFile(QUEUE_FILE, 'utf8')) < QUEUE) await writeFile(QUEUE_FILE, `${QUEUE}\n`);
+}
+
 /** Needs root; master(8) starts its services as their own users. */
 export async function startPostfix(options: {
   readonly mapType: string;
@@ -130,6 +142,8 @@ export async function startPostfix(options: {
     await rm(root, { recursive: true, force: true });
   };
   try {
+    // Where it may not be set, as in some containers, the lab has been seen to hang once in some hundred reloads.
+    await makeRoomForLogLines().catch(() => undefined);
     await postfix('start');
     // Elsewhere it is out of our reach; who connects from there waits for it.
     if (site === undefined) await untilListening(port, logFile);
