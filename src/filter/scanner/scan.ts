@@ -219,8 +219,7 @@ function isStamp(from: usize, end: usize): bool {
   const first = load<u8>(from);
   if (isDigit(first)) {
     if (load<i32>(IS_RFC3339) === 0) return false;
-    for (let at = from + SHORTEST_RFC3339; at < end; at++) if (load<u8>(at) === SPACE) return false;
-    return true;
+    return positionOf(SPACE, from + SHORTEST_RFC3339, end) === end;
   }
   // NUL bytes and a priority stand before a stamp.
   if (load<i32>(IS_RFC3339) !== 0 || first === 0 || first === 60) return false;
@@ -352,8 +351,8 @@ function areSame(one: usize, other: usize, length: i32): bool {
   const last = length - 8;
   for (let i = 0; i < last; i += 8) if (load<u64>(one + i) !== load<u64>(other + i)) return false;
   if (last >= 0) return load<u64>(one + last) === load<u64>(other + last);
-  for (let i = 0; i < length; i++) if (load<u8>(one + i) !== load<u8>(other + i)) return false;
-  return true;
+  // What lies behind is not compared.
+  return length === 0 || (load<u64>(one) ^ load<u64>(other)) << u64(-8 * last) === 0;
 }
 
 function isDigit(code: u8): bool {
