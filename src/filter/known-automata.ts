@@ -4,7 +4,7 @@
  * are read and worked out as ever.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { fstatSync, openSync, readSync } from 'node:fs';
 import type { Image } from './automaton.js';
 
 /** What is known of a program's rules: of those that read a whole message, and of those for what follows a queue id. */
@@ -40,12 +40,28 @@ type List = Readonly<Record<string, { readonly [Part in keyof KnownProgram]: Lis
 
 const HEAD_BYTES = 8;
 
+/** The file as this process found it, which stays open: an upgrade puts another one in its place. */
+interface Found {
+  readonly file: number;
+  readonly list: List;
+}
+
+/** Has the file opened, if that is still to be done: early, so that it is of the same package as the program. */
+export function openKnown(): void {
+  found ??= find();
+}
+
 /** @param patterns The program's rules in their order: all that their automata depend on. */
 export function knownProgram(patterns: readonly string[]): KnownProgram | null {
-  list ??= readList();
-  const listed = list[keyOf(patterns)];
-  if (listed === undefined) return null;
-  return { plain: readReader(listed.plain), queued: readReader(listed.queued) };
+  openKnown();
+  const listed = found?.list[keyOf(patterns)];
+  if (found === null || listed === undefined) return null;
+  try {
+    return { plain: readReader(found, listed.plain), queued: readReader(found, listed.queued) };
+  } catch {
+    // It is worked out, then.
+    return null;
+  }
 }
 
 /** The file, which `scripts/package/bundle.mjs` writes beside the programs. */
@@ -75,38 +91,34 @@ export function toBeKnown(programs: Iterable<readonly [patterns: readonly string
   return Buffer.concat([head, Buffer.from(text.padEnd(room)), ...images.map((image) => Buffer.from(image.buffer))]);
 }
 
-let list: List | null = null;
+let found: Found | null = null;
 
 /** Programs that were not packaged have none. */
-function readList(): List {
+function find(): Found {
   try {
-    return withFile((file) => {
-      const head = Buffer.alloc(HEAD_BYTES);
-      readSync(file, head, 0, HEAD_BYTES, 0);
-      if (head.readUInt32LE(0) !== fstatSync(file).size) return {};
-      const text = Buffer.alloc(head.readUInt32LE(4));
-      readSync(file, text, 0, text.length, HEAD_BYTES);
-      return JSON.parse(text.toString()) as List;
-    });
+    const file = openSync(new URL('./known-automata.bin', import.meta.url), 'r');
+    const head = Buffer.alloc(HEAD_BYTES);
+    readWhole(file, head, 0);
+    if (head.readUInt32LE(0) !== fstatSync(file).size) return NOTHING;
+    const text = Buffer.alloc(head.readUInt32LE(4));
+    readWhole(file, text, HEAD_BYTES);
+    return { file, list: JSON.parse(text.toString()) as List };
   } catch {
-    return {};
+    return NOTHING;
   }
 }
 
-function readReader(listed: Listed | null): KnownReader | null {
+const NOTHING: Found = { file: -1, list: {} };
+
+function readReader({ file }: Found, listed: Listed | null): KnownReader | null {
   if (listed === null) return null;
   const image = new Int32Array(listed.length >> 2);
-  withFile((file) => readSync(file, image, 0, image.byteLength, listed.at));
+  readWhole(file, image, listed.at);
   return { rules: listed.rules, image };
 }
 
-function withFile<T>(work: (file: number) => T): T {
-  const file = openSync(new URL('./known-automata.bin', import.meta.url), 'r');
-  try {
-    return work(file);
-  } finally {
-    closeSync(file);
-  }
+function readWhole(file: number, into: Buffer | Int32Array, at: number): void {
+  if (readSync(file, into, 0, into.byteLength, at) < into.byteLength) throw new RangeError('the file is too short');
 }
 
 function keyOf(patterns: readonly string[]): string {

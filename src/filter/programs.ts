@@ -1,6 +1,7 @@
 /** The programs that rules name. Each is made of its rules when its first line comes: most logs hold lines of few. */
 import { Clients } from './clients.js';
 import type { JoinedReader } from './joined-reader.js';
+import { openKnown } from './known-automata.js';
 import { type Entry, Program } from './openings.js';
 import type { Scanner } from './scanner.js';
 
@@ -15,6 +16,7 @@ export class Programs {
   constructor(scanner: Scanner, tellers: JoinedReader[]) {
     this.#scanner = scanner;
     this.#tellers = tellers;
+    openKnown();
   }
 
   add(name: string, entry: Entry): void {

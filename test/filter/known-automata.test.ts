@@ -1,5 +1,5 @@
 /** Automata that were worked out when blockd was packaged read what those read that are worked out as lines come. */
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -94,6 +94,19 @@ describe('known automata', () => {
     compare(Known, text, [own, ...packaged]);
     const weighed = read(Known.compile(packaged, { points: { [first.name]: 77 } }), SAMPLES.join('\n'));
     expect(weighed.filter(({ rule }) => rule === first.name).map(({ points }) => points)).toContain(77);
+  });
+
+  test('are those of the package that the program is of, when an upgrade has put others there', async () => {
+    const Beside = await filtersBeside(known);
+    const filter = Beside.compile(packaged);
+    const file = join(places.at(-1) ?? '', 'filter/known-automata.bin');
+    const other = Buffer.from(known);
+    other.fill(0, 8 + other.readUInt32LE(4));
+    writeFileSync(`${file}.new`, other);
+    renameSync(`${file}.new`, file);
+    const start = text.slice(0, 200_000);
+    expect(read(filter, start)).toEqual(read(Filter.compile(packaged), start));
+    expect(unknown(filter)).toBe(0);
   });
 
   test.each([
