@@ -2,9 +2,13 @@
  * A copy of the compiled map, made and brought down to the disk while nobody waits: of what a change of a large `hash` map
  * takes, that is a third. It is what the map is, or it is not used.
  */
-import { rm } from 'node:fs/promises';
+import { rm, statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { asideOf, type MapFiles, settle, stampOf } from './map-files.js';
 import { run } from './run.js';
+
+/** A spare is for speed alone: so many times its size stays free for what is needed, or there is none. */
+const ROOM = 8;
 
 interface Spare {
   readonly aside: MapFiles;
@@ -55,6 +59,7 @@ export class MapSpare {
     const aside = asideOf(this.#type, this.#files.path);
     try {
       const of = await stamp(this.#files.compiled);
+      if (!(await this.#hasRoom())) return null;
       const copied = await run(copying(this.#files.compiled, aside.compiled));
       if (copied.code === 0) {
         await settle(aside.compiled);
@@ -69,6 +74,11 @@ export class MapSpare {
     }
     await rm(aside.compiled, { force: true }).catch(() => undefined);
     return null;
+  }
+
+  async #hasRoom(): Promise<boolean> {
+    const { bavail, bsize } = await statfs(dirname(this.#files.compiled));
+    return bavail * bsize >= ROOM * ((await stampOf(this.#files.compiled))?.size ?? 0);
   }
 }
 

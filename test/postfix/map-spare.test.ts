@@ -1,6 +1,15 @@
 /** A copy that is ready for the next change: it takes the map's place where it is what the map is, and else is nothing. */
-import { spawnSync } from 'node:child_process';
-import { appendFileSync, rmSync, statSync, truncateSync, utimesSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -134,6 +143,31 @@ describe.each(['hash', 'btree'])('a %s map with a spare', (type) => {
       { numRuns: 10 },
     );
   }, 60_000);
+});
+
+it.runIf(process.getuid?.() === 0)('a disk that is nearly full holds none', async () => {
+  const { map, teller } = await begun('hash');
+  const { size } = statSync(await spare());
+  await map.close();
+  const disk = join(bench.root, 'disk');
+  mkdirSync(disk);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${16 * size}`, 'tmpfs', disk]);
+  try {
+    const options = { ...KEEPING, path: join(disk, 'client_access') };
+    const spares = () => readdirSync(disk).filter((name) => name.includes('.new-'));
+    const near = bench.map(options);
+    const other = new Teller(near);
+    await other.tell([...teller.bans.values()]);
+    await expect.poll(spares).toHaveLength(1);
+    writeFileSync(join(disk, 'ballast'), Buffer.alloc(8 * size));
+    await other.tell([entry('203.0.113.9')]);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(spares()).toEqual([]);
+    expect((await heldBy(bench.map(options))).has('203.0.113.9')).toBe(true);
+    await near.close();
+  } finally {
+    execFileSync('umount', ['-l', disk]);
+  }
 });
 
 it('small maps, and those of processes that end, have none', async () => {
