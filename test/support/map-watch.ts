@@ -1,4 +1,4 @@
-/** Looks at an access map's text all the time and remembers when each entry was seen first and last. */
+/** Looks at an access map's text, and the journal beside it, all the time and remembers when each entry was seen first and last. */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseLine } from '../../src/postfix/entry.js';
@@ -19,7 +19,7 @@ export class MapWatch {
   readonly #timer: NodeJS.Timeout;
 
   constructor(mapPath: string) {
-    this.#files = [mapPath, `${mapPath}.cidr`];
+    this.#files = [mapPath, `${mapPath}.cidr`, `${mapPath}.changes`];
     this.#timer = setInterval(() => this.look(), LOOK_MS);
   }
 
@@ -28,6 +28,7 @@ export class MapWatch {
     const present = new Set<string>();
     const now = Date.now();
     for (const line of this.#files.flatMap((file) => linesOf(file))) {
+      if (line.startsWith('- ')) present.delete(line.slice(2));
       const entry = parseLine(line);
       if (entry === null) continue;
       present.add(entry.subject);
