@@ -29,6 +29,8 @@ interface Parts {
   readonly address: number;
 }
 
+type KnownParts = Pick<Parts, 'rules' | 'openings'> & { readonly image: Image };
+
 export class JoinedReader implements Reader {
   /** Of the automaton's tables, or 0. */
   readonly address: number;
@@ -72,14 +74,8 @@ export class JoinedReader implements Reader {
     return new JoinedReader(parts, clients, scanner);
   }
 
-  /** @param image The automaton of the rules, as `toImage` has it; they are no more than named by it. */
-  static known(
-    rules: readonly Joinable[],
-    image: Image,
-    openings: () => readonly Opening[],
-    clients: Clients,
-    scanner: Scanner,
-  ): JoinedReader {
+  /** @param known `image` is the automaton of `rules`, as `toKnown` has it; `openings` says the same. */
+  static known({ rules, image, openings }: KnownParts, clients: Clients, scanner: Scanner): JoinedReader {
     return new JoinedReader({ rules, openings, automaton: null, address: layOut(scanner, image) }, clients, scanner);
   }
 

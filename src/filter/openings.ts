@@ -129,22 +129,16 @@ export class Program implements Reader {
   #known(): Readers | null {
     const known = this.#entries.some(({ watch }) => watch !== null) ? null : knownProgram(this.#written);
     if (known === null) return null;
-    const reader = (one: KnownReader | null, openings: () => readonly Opening[]): JoinedReader[] =>
-      one === null
-        ? []
-        : [
-            JoinedReader.known(
-              one.rules.map((rule) => this.#joinable(rule)),
-              one.image,
-              openings,
-              this.#clients,
-              this.#scanner,
-            ),
-          ];
     return {
-      plain: reader(known.plain, () => this.#open().plain),
-      queued: reader(known.queued, () => this.#open().queued),
+      plain: this.#knownReaders(known.plain, () => this.#open().plain),
+      queued: this.#knownReaders(known.queued, () => this.#open().queued),
     };
+  }
+
+  #knownReaders(known: KnownReader | null, openings: () => readonly Opening[]): Reader[] {
+    if (known === null) return [];
+    const rules = known.rules.map((rule) => this.#joinable(rule));
+    return [JoinedReader.known({ rules, image: known.image, openings }, this.#clients, this.#scanner)];
   }
 
   #joinable({ rule, isPlain, hasHost, isCounting }: KnownRule): Joinable {
