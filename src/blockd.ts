@@ -9,10 +9,10 @@ import { createLogger, type Logger } from './daemon/log.js';
 import { Observation } from './daemon/observation.js';
 import { makePlan } from './daemon/plan.js';
 import { blockdProgram } from './daemon/program.js';
+import { expectShortRun } from './daemon/short-run.js';
 import { watchedStore } from './daemon/watched-store.js';
 import { BlockdError, type ExitCode, NewerStoreError, UnavailableError, UsageError } from './domain/errors.js';
 import { acquireLock, type Lock } from './domain/lock.js';
-import { expectShortRun } from './domain/short-run.js';
 import { openStore } from './store/open.js';
 
 interface Flags {

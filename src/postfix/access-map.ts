@@ -154,7 +154,6 @@ export class AccessMap {
   readonly #spare: MapSpare | null;
   /** What this process published last: spares reading it back. */
   #last: { readonly stamps: string; readonly lines: OwnLines } | null = null;
-  #hasSpare = false;
   #reloadDue = false;
   #rendered = new Map<string, Rendered>();
   #leftOut = 0;
@@ -199,9 +198,8 @@ export class AccessMap {
   }
 
   #prepareSpare({ changed }: PublishResult): void {
-    if (this.#spare === null || (!changed && this.#hasSpare)) return;
-    this.#hasSpare = (this.#last?.lines.indexed.size ?? 0) >= this.#journalFrom;
-    if (this.#hasSpare) this.#spare.prepare();
+    if (this.#spare === null || (!changed && this.#spare.isBegun)) return;
+    if ((this.#last?.lines.indexed.size ?? 0) >= this.#journalFrom) this.#spare.prepare();
   }
 
   get #journalFrom(): number {

@@ -20,12 +20,17 @@ interface Spare {
 export class MapSpare {
   readonly #files: MapFiles;
   readonly #type: string;
-  #spare: Promise<Spare | null> = Promise.resolve(null);
+  #spare: Promise<Spare | null> | null = null;
   #isClosed = false;
 
   constructor(type: string, files: MapFiles) {
     this.#type = type;
     this.#files = files;
+  }
+
+  /** Was one begun that nobody has taken? */
+  get isBegun(): boolean {
+    return this.#spare !== null;
   }
 
   /** Begins to copy the map as it is now. What hinders that only means that there is no spare. */
@@ -41,7 +46,7 @@ export class MapSpare {
   /** The copy, which is the caller's from now on; null when there is none of the map as it is now. */
   async take(): Promise<MapFiles | null> {
     const spare = await this.#spare;
-    this.#spare = Promise.resolve(null);
+    this.#spare = null;
     if (spare === null) return null;
     const [of, own] = await Promise.all([stamp(this.#files.compiled), stamp(spare.aside.compiled)]);
     if (of === spare.of && own === spare.own) return spare.aside;

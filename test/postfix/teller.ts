@@ -1,8 +1,22 @@
 /** Who tells a map what changed in its bans. */
+
+import fc from 'fast-check';
 import type { AccessMap, MapEntry } from '../../src/postfix/access-map.js';
-import { entry } from './map-bench.js';
+import { entry, UNTIL } from './map-bench.js';
 
 export const MANY = Array.from({ length: 300 }, (_, i) => `10.0.${i >> 8}.${i & 255}`);
+
+const SOME = MANY.slice(0, 12);
+
+/** Of the first twelve, bans with other ends, and subjects that are let in. */
+export const anyChange = fc.record({
+  put: fc.array(fc.record({ subject: fc.constantFrom(...SOME), minutes: fc.integer({ min: 0, max: 3 }) }), {
+    maxLength: 4,
+  }),
+  gone: fc.array(fc.constantFrom(...SOME), { maxLength: 3 }),
+});
+
+type AnyChange = typeof anyChange extends fc.Arbitrary<infer Change> ? Change : never;
 
 /** Publishes what changed, as who keeps the whole picture would. */
 export class Teller {
@@ -17,6 +31,12 @@ export class Teller {
     this.bans.clear();
     for (const one of subjects) this.bans.set(one, entry(one));
     return this.#map.publish(async () => [...this.bans.values()]);
+  }
+
+  async tellAny({ put, gone }: AnyChange) {
+    const newest = new Map(put.map((one) => [one.subject, entry(one.subject, UNTIL + one.minutes * 60_000)]));
+    const left = gone.filter((one) => !newest.has(one));
+    return this.tell([...newest.values()], left);
   }
 
   async tell(put: readonly MapEntry[], gone: readonly string[] = []) {

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 
 const exec = promisify(execFile);
-const MODULE = join(resolve(import.meta.dirname, '../..'), 'dist/domain/short-run.js');
+const MODULE = join(resolve(import.meta.dirname, '../..'), 'dist/daemon/short-run.js');
 
 /** Bytes of the room for young objects, once some have outlived their first collections. */
 async function roomAfter(version: string | null): Promise<number> {
