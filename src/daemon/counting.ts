@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { NewerStoreError, UnavailableError } from '../domain/errors.js';
-import type { LogEvent, Match } from '../domain/event.js';
+import type { EventList } from '../domain/event.js';
 import type { Position } from '../domain/position.js';
 import { LineClock } from '../filter/clock.js';
 import type { Filter } from '../filter/filter.js';
@@ -16,6 +16,7 @@ import type { Chunk } from '../source/source.js';
 import { type Outcome, type Progress, StaleProgressError, type Store } from '../store/store.js';
 import type { History } from './history.js';
 import type { Logger } from './log.js';
+import { PendingEvents } from './pending-events.js';
 import type { Place } from './positions-file.js';
 
 /**
@@ -27,7 +28,7 @@ const COMMIT_MS = 30;
 const PER_JUDGING = 3;
 const FIRST_PENDING_EVENTS = 500;
 const FEWEST_PENDING_EVENTS = 100;
-const MOST_PENDING_EVENTS = 5_000;
+const MOST_PENDING_EVENTS = 20_000;
 /** Position that only innocent lines moved: storing it late costs a re-read of them, nothing else. */
 const LAZY_PROGRESS_MS = 5_000;
 const FIRST_RETRY_MS = 250;
@@ -55,7 +56,7 @@ export interface CountingOptions {
   readonly readBirth: () => Promise<string>;
   /** Called before counting goes on in a store that has lost everything. */
   readonly onEmptied: () => Promise<void>;
-  readonly onCommitted: (outcome: Outcome, events: readonly LogEvent[]) => void;
+  readonly onCommitted: (outcome: Outcome, events: EventList) => void;
 }
 
 /** One log's reading state between commits. */
@@ -80,7 +81,7 @@ const NOTHING_CARRIED: Carry = { sessions: [], newestAt: null };
 
 /** What one commit takes. */
 interface Batch {
-  readonly events: readonly LogEvent[];
+  readonly events: PendingEvents;
   readonly progress: readonly Progress[];
   /** Events from later than this are taken as of this instant. */
   readonly at: number;
@@ -122,7 +123,9 @@ export class Counting {
   readonly #logs = new Map<string, LogState>();
   #filter: Filter;
   #policy: Policy;
-  #events: LogEvent[] = [];
+  #events = new PendingEvents();
+  /** Of the batch that was stored last: room for the next. */
+  #spare: PendingEvents | null = null;
   #pendingEvents = FIRST_PENDING_EVENTS;
   #batch: Batch | null = null;
   /** To commit `#batch`. */
@@ -199,11 +202,11 @@ export class Counting {
     const log = this.#log(chunk.log);
     log.begunAt ??= beginningOf(chunk);
     log.clock.reference(chunk.writtenAt);
-    this.#lines += this.#filter.scan(chunk.lines, log.clock, (match: Match) => {
-      if (match.at > log.lastLineAt) log.lastLineAt = match.at;
-      const event = log.sessions.weigh(match);
-      if (event !== null) this.#events.push(event);
+    this.#lines += this.#filter.read(chunk.lines, log.clock, (hit) => {
+      if (hit.at > log.lastLineAt) log.lastLineAt = hit.at;
+      this.#events.add(hit, log.sessions.weigh(hit));
     });
+    this.#events.keep(this.#filter.kept);
     log.pending = chunk.position;
     if (chunk.lagBytes > 0) {
       this.#behindAt = Date.now();
@@ -289,6 +292,8 @@ export class Counting {
     this.#ahead = null;
     this.#batch = this.#attempt?.batch ?? null;
     this.#onCommitted(outcome, events);
+    events.clear();
+    this.#spare = events;
     return outcome;
   }
 
@@ -346,7 +351,8 @@ export class Counting {
     if (ahead === null) return;
     // It must not find in order later what it was to follow.
     await ahead.answer.catch(() => undefined);
-    this.#events = [...ahead.batch.events, ...this.#events];
+    ahead.batch.events.append(this.#events);
+    this.#events = ahead.batch.events;
     for (const { log, position } of ahead.batch.progress) this.#log(log).pending ??= position;
   }
 
@@ -395,7 +401,7 @@ export class Counting {
     const isReady = await this.#untilStored(() => this.#onEmptied().then(() => true), signal);
     if (isReady === null) return false;
     const at = Date.now();
-    const batch = this.#batch ?? { events: [], progress: [], at };
+    const batch = this.#batch ?? { events: new PendingEvents(), progress: [], at };
     const known = new Set(batch.progress.map(({ log }) => log));
     const rest = [...this.#logs].flatMap(([name, { progress }]) =>
       progress === null || known.has(name) || stored.has(name) ? [] : { ...progress, commit: randomUUID(), at },
@@ -425,7 +431,8 @@ export class Counting {
     const progress = this.#pendingProgress();
     if (progress.length === 0) return null;
     const events = this.#events;
-    this.#events = [];
+    this.#events = this.#spare ?? new PendingEvents();
+    this.#spare = null;
     for (const { log } of progress) this.#log(log).pending = null;
     return { events, progress, at: Date.now() };
   }

@@ -10,7 +10,7 @@ import { toPolicySettings } from '../config/load.js';
 import { type Ban, LONGEST_ORDER_MS, reasonWithList } from '../domain/ban.js';
 import { formatDuration } from '../domain/duration.js';
 import { BlockdError, DamagedError, NewerStoreError, reasonOf, UnavailableError } from '../domain/errors.js';
-import type { LogEvent } from '../domain/event.js';
+import type { EventList } from '../domain/event.js';
 import { ownAddresses } from '../domain/own-addresses.js';
 import { eachInTurns } from '../domain/turns.js';
 import { listsFolder } from '../lists/kept-list.js';
@@ -296,11 +296,11 @@ export class Daemon {
     }
   }
 
-  #onCommitted(outcome: Outcome, events: readonly LogEvent[]): void {
-    for (const event of events) {
-      if (event.kind === 'offense' && event.points > 0) this.#counters.offenses++;
-      if (event.kind === 'refused') this.#counters.refused++;
-    }
+  #onCommitted(outcome: Outcome, events: EventList): void {
+    events.forEach(({ kind, points }) => {
+      if (kind === 'offense' && points > 0) this.#counters.offenses++;
+      if (kind === 'refused') this.#counters.refused++;
+    });
     this.#observer.counted(events, outcome);
     this.#tell(outcome);
   }

@@ -2,7 +2,7 @@
  * Keeps what the live events came to, hour by hour, in the step that stores their points: an event that counts twice or
  * not at all in the scores can't in the history either.
  */
-import type { LogEvent } from '../domain/event.js';
+import type { EventList } from '../domain/event.js';
 import type { Verdict } from '../policy/outcome.js';
 import { foldHours, type Hour, hourOf, type Judged } from '../report/hours.js';
 import { historyNote, hourNote } from '../report/kept-hours.js';
@@ -31,7 +31,7 @@ export class History {
   }
 
   /** Makes ready what `notes` needs. @throws UnavailableError */
-  async prepare(events: readonly LogEvent[], now: number): Promise<void> {
+  async prepare(events: EventList, now: number): Promise<void> {
     this.#index ??= indexOf(await this.#store.note(historyNote(this.#host)));
     this.#active ??= new Map((await this.#store.bans(now)).map(({ subject, until }) => [subject, until]));
     if (now - this.#endedAt > ENDED_EVERY_MS) {
@@ -39,7 +39,7 @@ export class History {
       for (const [subject, until] of this.#active) if (until <= now) this.#active.delete(subject);
     }
     this.#batches++;
-    for (const at of new Set(events.map((event) => hourOf(event.at)))) {
+    for (const at of hoursOf(events)) {
       this.#neededBy.set(at, this.#batches);
       if (this.#hours.has(at) || !this.#index.includes(at)) continue;
       const stored = (await this.#store.note(hourNote(this.#host, at))) as Hour | null;
@@ -129,6 +129,14 @@ export class History {
     }
     return { known, index };
   }
+}
+
+function hoursOf(events: EventList): Set<number> {
+  const hours = new Set<number>();
+  events.forEach(({ at }) => {
+    hours.add(hourOf(at));
+  });
+  return hours;
 }
 
 /** How many bans hold more than before. */

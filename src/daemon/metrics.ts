@@ -4,7 +4,7 @@
  */
 import type { Mode } from '../config/schema.js';
 import { BlockdError } from '../domain/errors.js';
-import type { LogEvent } from '../domain/event.js';
+import type { EventList } from '../domain/event.js';
 import type { Change } from '../policy/outcome.js';
 import type { PublishResult } from '../postfix/access-map.js';
 import { lagOf } from '../source/lag.js';
@@ -72,13 +72,13 @@ export class Metrics implements Observer, StoreWatcher {
     return this.#last.text;
   }
 
-  counted(events: readonly LogEvent[], { spared = [] }: Outcome): void {
-    for (const { kind, rule, points } of events) {
+  counted(events: EventList, { spared = [] }: Outcome): void {
+    events.forEach(({ kind, rule, points }) => {
       if (kind === 'offense' && points > 0) add(this.#offenses, rule);
       else if (kind === 'refused') this.#refused++;
       else if (kind === 'accepted') this.#accepted++;
       else if (kind === 'authenticated') this.#logins++;
-    }
+    });
     this.#spared += spared.length;
   }
 

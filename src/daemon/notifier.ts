@@ -1,7 +1,7 @@
 /** Tells a person what he should know soon: an attack wave, a spared client, a store or map that fails. */
 import type { Config, Occasion } from '../config/schema.js';
 import { formatDuration } from '../domain/duration.js';
-import type { LogEvent } from '../domain/event.js';
+import type { EventList } from '../domain/event.js';
 import { safe } from '../domain/safe.js';
 import type { Spared } from '../policy/outcome.js';
 import type { Outcome } from '../store/store.js';
@@ -35,7 +35,7 @@ export class Notifier implements Observer, StoreWatcher {
     this.#throttle = new Throttle(config.notify.every, (notice, suppressed) => this.#send(notice, suppressed));
   }
 
-  counted(_events: readonly LogEvent[], { changes = [], spared = [] }: Outcome): void {
+  counted(_events: EventList, { changes = [], spared = [] }: Outcome): void {
     const now = Date.now();
     if (this.#wants('wave'))
       for (const change of changes)

@@ -1,7 +1,7 @@
 /** Who watches the daemon: metrics and notifications, as the config wants them. What is not wanted is not loaded. */
 import type { Config } from '../config/schema.js';
 import { UsageError } from '../domain/errors.js';
-import type { LogEvent } from '../domain/event.js';
+import type { EventList } from '../domain/event.js';
 import { maskWebhook } from '../domain/secret.js';
 import type { Change } from '../policy/outcome.js';
 import type { PublishResult } from '../postfix/access-map.js';
@@ -71,7 +71,7 @@ export class Observation implements Observer, StoreWatcher {
     await Promise.all([this.#retired, this.#notifier?.close(LAST_WORDS_MS)]);
   }
 
-  counted(events: readonly LogEvent[], outcome: Outcome): void {
+  counted(events: EventList, outcome: Outcome): void {
     this.#metrics?.counted(events, outcome);
     this.#notifier?.counted(events, outcome);
   }

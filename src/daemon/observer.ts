@@ -1,12 +1,12 @@
 /** What happens in the daemon, for those who count it or tell of it. Nothing here may wait, fail, or change anything. */
-import type { LogEvent } from '../domain/event.js';
+import type { EventList } from '../domain/event.js';
 import type { Change } from '../policy/outcome.js';
 import type { PublishResult } from '../postfix/access-map.js';
 import type { Outcome } from '../store/store.js';
 
 export interface Observer {
   /** Events of the log were judged and stored, with this outcome. */
-  counted(events: readonly LogEvent[], outcome: Outcome): void;
+  counted(events: EventList, outcome: Outcome): void;
   /** This daemon banned and released. */
   changed(changes: readonly Change[]): void;
   /** The store told of changes that any process made, this one included. */

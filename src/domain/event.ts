@@ -42,5 +42,18 @@ export interface LogEvent {
   readonly at: number;
   readonly host: string | null;
   readonly points: number;
+  /** As logged; of a long one at least the first 1,000 characters. */
   readonly line: string;
+}
+
+/** Events in order. It may be one object that tells each of them in turn: nobody keeps what he is told. */
+export interface EventList {
+  readonly length: number;
+  at(index: number): LogEvent | undefined;
+  forEach(tell: (event: LogEvent) => void): void;
+}
+
+/** The match as an event of so many points; null when it only ended a session. */
+export function toEvent({ kind, rule, ip, at, host, line }: Match, points: number): LogEvent | null {
+  return kind === 'closed' ? null : { kind, rule, ip, at, host, points, line };
 }

@@ -10,12 +10,14 @@ import { Brake, type Watch } from './brake.js';
 import type { LineClock } from './clock.js';
 import type { Finding, Weighed } from './finding.js';
 import { LineHeader } from './header.js';
+import { Hit } from './hit.js';
 import type { JoinedReader } from './joined-reader.js';
 import type { KnownProgram } from './known-automata.js';
 import { Line } from './line.js';
 import { nearest } from './nearest.js';
 import { Programs } from './programs.js';
 import { type Pattern, parseRulePattern, type Rule, replyPattern } from './rule.js';
+import { MOST_KEPT } from './scanner/layout.js';
 import { Scanner } from './scanner.js';
 import { PatternError } from './syntax.js';
 import { Tag } from './tag.js';
@@ -55,6 +57,7 @@ export class Filter {
   /** Who tells what was scanned, by the number of the rule. */
   readonly #tellers: readonly JoinedReader[];
   readonly #line = new Line();
+  readonly #hit = new Hit(this.#line);
   readonly #suspects: Suspects | null;
 
   private constructor(rules: readonly Rule[], { programs, scanner, tellers }: Reading, suspects: Suspects | null) {
@@ -104,46 +107,60 @@ export class Filter {
    */
   scan(lines: Buffer | string, clock: LineClock, onMatch: (match: Match) => void): number {
     const bytes = typeof lines === 'string' ? Buffer.from(lines, 'latin1') : lines;
-    this.#useBytes(bytes);
-    if (this.#suspects !== null) return this.#scanBraked(bytes, clock, onMatch, this.#suspects);
+    return this.read(bytes, clock, (hit) => onMatch(hit.toMatch()));
+  }
+
+  /** The same for one who keeps no match, and has none made; the lines with hits are `kept` until the next call. */
+  read(lines: Buffer, clock: LineClock, onHit: (hit: Hit) => void): number {
+    this.#useBytes(lines);
+    if (this.#suspects !== null) return this.#readBraked(lines, clock, onHit, this.#suspects);
     let count = 0;
-    for (let from = 0; from < bytes.length; ) {
-      const step = this.#step(bytes, from, clock, onMatch);
+    for (let from = 0; from < lines.length; ) {
+      const step = this.#step(lines, from, clock, onHit);
       count += step.lines;
       from = step.to;
     }
     return count;
   }
 
-  /** As `scan`, in steps of which each is done wholly or not at all, since any of them may be ended from outside. */
-  #scanBraked(bytes: Buffer, clock: LineClock, onMatch: (match: Match) => void, suspects: Suspects): number {
-    const matches: Match[] = [];
-    let done = { from: 0, lines: 0, matches: 0 };
+  /** The lines of the last `read` in which something was found, long ones cut; each hit tells where its own lies. */
+  get kept(): Uint8Array {
+    return this.#scanner.kept;
+  }
+
+  /** As `read`, in steps of which each is done wholly or not at all, since any of them may be ended from outside. */
+  #readBraked(bytes: Buffer, clock: LineClock, onHit: (hit: Hit) => void, suspects: Suspects): number {
+    const hits: Hit[] = [];
+    let done = { from: 0, lines: 0, hits: 0, kept: 0 };
     suspects.run(() => {
-      matches.length = done.matches;
+      hits.length = done.hits;
+      this.#scanner.unkeep(done.kept);
       while (done.from < bytes.length) {
-        const { to, lines } = this.#step(bytes, done.from, clock, (match) => matches.push(match));
-        done = { from: to, lines: done.lines + lines, matches: matches.length };
+        const { to, lines } = this.#step(bytes, done.from, clock, (hit) => hits.push(hit.copy()));
+        done = { from: to, lines: done.lines + lines, hits: hits.length, kept: this.#scanner.kept.length };
       }
     });
-    for (const match of matches) onMatch(match);
+    for (const hit of hits) onHit(hit);
     return done.lines;
   }
 
   /** Lines from `from` on: those that the scanner reads, and one that it can't. */
-  #step(bytes: Buffer, from: number, clock: LineClock, onMatch: (match: Match) => void) {
+  #step(bytes: Buffer, from: number, clock: LineClock, onHit: (hit: Hit) => void) {
     const scanner = this.#scanner;
     const count = scanner.scan(from);
     const { next, lines, isStuck } = scanner;
     for (let i = 0; i < count; i++) {
-      const match = this.#tell(bytes, i, clock);
-      if (match !== null) onMatch(match);
+      const hit = this.#tell(bytes, i, clock);
+      if (hit !== null) onHit(hit);
     }
     if (!isStuck) return { to: next, lines };
     let end = bytes.indexOf(NEWLINE, next);
     if (end < 0) end = bytes.length;
-    const match = this.#match(bytes, next, end, clock);
-    if (match !== null) onMatch(match);
+    const hit = this.#match(bytes, next, end, clock);
+    if (hit !== null) {
+      hit.keptAt = scanner.keep(this.#line.from, this.#line.to);
+      onHit(hit);
+    }
     if (scanner.isNewBegin) this.#learn(bytes, next, end);
     return { to: end + 1, lines: lines + 1 };
   }
@@ -166,7 +183,7 @@ export class Filter {
     const bytes = Buffer.from(line, 'latin1');
     this.#useBytes(bytes);
     const end = bytes.indexOf(NEWLINE);
-    return this.#match(bytes, 0, end < 0 ? bytes.length : end, clock);
+    return this.#match(bytes, 0, end < 0 ? bytes.length : end, clock)?.toMatch() ?? null;
   }
 
   #useBytes(bytes: Buffer): void {
@@ -174,7 +191,7 @@ export class Filter {
     this.#scanner.put(bytes);
   }
 
-  #match(bytes: Buffer, from: number, lineEnd: number, clock: LineClock): Match | null {
+  #match(bytes: Buffer, from: number, lineEnd: number, clock: LineClock): Hit | null {
     const to = lineEnd > from && bytes[lineEnd - 1] === CARRIAGE_RETURN ? lineEnd - 1 : lineEnd;
     const header = this.#header;
     const tag = this.#tagOf(bytes, from, to);
@@ -193,11 +210,11 @@ export class Filter {
       end -= (wrapper[4] ?? '').length;
     }
     const finding = tag.program.find(line, start, end);
-    return finding === null ? null : this.#matchOf(finding, tag, bytes, repeated, clock);
+    return finding === null ? null : this.#hitOf(finding, tag, bytes, repeated, clock);
   }
 
-  /** The match in a line that was scanned. */
-  #tell(bytes: Buffer, number: number, clock: LineClock): Match | null {
+  /** The hit in a line that was scanned. */
+  #tell(bytes: Buffer, number: number, clock: LineClock): Hit | null {
     const found = this.#scanner.found(number);
     const { tag } = found;
     const teller = this.#tellers[found.rule];
@@ -212,30 +229,33 @@ export class Filter {
     header.processEnd = found.processEnd;
     header.pid = found.pid;
     header.hostless = false;
-    return this.#matchOf(finding, tag, bytes, 1, clock);
+    const hit = this.#hitOf(finding, tag, bytes, 1, clock);
+    if (hit !== null) hit.keptAt = found.keptAt;
+    return hit;
   }
 
-  #matchOf(finding: Finding, tag: Tag, bytes: Buffer, repeated: number, clock: LineClock): Match | null {
+  #hitOf(finding: Finding, tag: Tag, bytes: Buffer, repeated: number, clock: LineClock): Hit | null {
     const header = this.#header;
     const line = this.#line;
-    const { weighed, times } = finding;
-    const { ip, host } = finding.client;
+    const { weighed, times, client } = finding;
+    const { ip, host } = client;
     if (weighed.kind === null || ip === null) return null;
     if (!finding.isPlain && line.to - line.from >= CUT_AT) return null;
     const at = clock.read(line.view, header.stampStart, header.stampEnd);
     if (Number.isNaN(at)) return null;
-    return {
-      kind: weighed.kind,
-      rule: weighed.rule.name,
-      ip,
-      at,
-      host,
-      points: times * repeated === 1 ? weighed.points : rounded(weighed.points * times * repeated),
-      line: line.text,
-      process: header.hostless ? 'dovecot' : tag.processOf(bytes, header),
-      echo: weighed.rule.echo,
-      closes: weighed.rule.closes,
-    };
+    const hit = this.#hit;
+    hit.kind = weighed.kind;
+    hit.rule = weighed.rule.name;
+    hit.ip = ip;
+    hit.at = at;
+    hit.host = host;
+    hit.points = times * repeated === 1 ? weighed.points : rounded(weighed.points * times * repeated);
+    hit.process = header.hostless ? 'dovecot' : tag.processOf(bytes, header);
+    hit.echo = weighed.rule.echo;
+    hit.closes = weighed.rule.closes;
+    hit.client = client;
+    hit.keptLength = Math.min(line.to - line.from, MOST_KEPT);
+    return hit;
   }
 
   /** The line's program, behind its header; null when it has none. */

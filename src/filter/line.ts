@@ -24,6 +24,13 @@ export class Line {
     this.#text = null;
   }
 
+  copy(): Line {
+    const copied = new Line();
+    copied.useBytes(this.bytes);
+    copied.set(this.from, this.to);
+    return copied;
+  }
+
   /** Bytes as latin-1: a string of its own, which keeps no chunk in memory. */
   get text(): string {
     this.#text ??= this.bytes.toString('latin1', this.from, this.to);

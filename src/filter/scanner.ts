@@ -43,6 +43,8 @@ export class Found {
   addressStart = 0;
   /** Behind the address, and the bracket that it stands in. */
   behind = 0;
+  /** Where the line, or its begin, lies among those that are `kept`. */
+  keptAt = 0;
 }
 
 export class Scanner {
@@ -64,6 +66,8 @@ export class Scanner {
   #text = 0;
   #room = 0;
   #length = 0;
+  /** Where lines are kept in which something was found. */
+  #kept = 0;
   #stampLength = 0;
   #hostLength = 0;
 
@@ -104,6 +108,21 @@ export class Scanner {
     if (bytes.length > this.#room) this.#makeRoom(bytes.length);
     this.bytes.set(bytes, this.#text);
     this.#length = bytes.length;
+    this.#set(layout.KEPT_END, this.#kept);
+  }
+
+  /** The lines since the last `put` in which something was found, each cut at `MOST_KEPT` bytes, side by side. */
+  get kept(): Uint8Array {
+    return this.bytes.subarray(this.#kept, this.#keptEnd);
+  }
+
+  /** Keeps the line `[from, to)` as well; where it lies then. There is room for each line once. */
+  keep(from: number, to: number): number {
+    const at = this.#keptEnd;
+    const length = Math.min(to - from, layout.MOST_KEPT);
+    this.bytes.copyWithin(at, this.#text + from, this.#text + from + length);
+    this.#set(layout.KEPT_END, at + length);
+    return at - this.#kept;
   }
 
   /** Reads lines from `from` on; the number of those in which something was found, which `found` tells. */
@@ -136,6 +155,7 @@ export class Scanner {
     found.hostStart = word(words, at, layout.HOST_AT) - text;
     found.addressStart = word(words, at, layout.ADDRESS_AT) - text;
     found.behind = word(words, at, layout.BEHIND_AT) - text;
+    found.keptAt = word(words, at, layout.KEPT_AT) - this.#kept;
     return found;
   }
 
@@ -185,8 +205,18 @@ export class Scanner {
     return word(this.words, (layout.PLACES >> 2) + word(this.words, at >> 2, 0), 0) - this.#text;
   }
 
+  /** Keeps no more than the first `length` bytes of what is kept: what lies behind them is read again. */
+  unkeep(length: number): void {
+    this.#set(layout.KEPT_END, this.#kept + length);
+  }
+
+  get #keptEnd(): number {
+    return word(this.words, 0, layout.KEPT_END);
+  }
+
   #makeRoom(size: number): void {
     this.#text = this.allocate(size + BEYOND);
+    this.#kept = this.allocate(size + BEYOND);
     this.#room = size;
   }
 }

@@ -1,12 +1,12 @@
 /** The states at hand, and all that is done to them. What was read is never changed: the first change makes a copy. */
 import type { Ban, Release, ReleaseHow } from '../domain/ban.js';
-import type { LogEvent } from '../domain/event.js';
+import type { EventList, LogEvent } from '../domain/event.js';
 import { addTo, NOTHING, type RunningSum, rankOf } from './decay.js';
 import type { Change, Spared, Verdict } from './outcome.js';
-import { type Decayed, type Evidence, MAX_RELEASES, type SubjectState, UNKNOWN } from './state.js';
+import { Scored } from './scored.js';
+import { type Decayed, MAX_RELEASES, type SubjectState, UNKNOWN } from './state.js';
 
 const MAX_MEMBERS = 256;
-const MAX_EVIDENCE_LINE = 500;
 
 /** What the docket has of one subject. */
 export interface Case {
@@ -22,7 +22,7 @@ interface OpenCase extends Case {
   /** Copies of sums, which grow with each event. */
   score: RunningSum | null;
   accepted: RunningSum | null;
-  evidence: Evidence[] | null;
+  evidence: Scored | null;
   /** The copy of a ban in which refusals are counted. */
   counted: Counted | null;
 }
@@ -32,19 +32,22 @@ type Counted = { -readonly [Key in keyof Ban]: Ban[Key] };
 
 export class Docket {
   readonly #states: ReadonlyMap<string, SubjectState>;
+  readonly #events: EventList;
   readonly #halfLifeMs: number;
   readonly #strikesHalfLifeMs: number;
   readonly #cases = new Map<string, OpenCase>();
   readonly #drafts = new Map<string, SubjectState>();
-  readonly #evidence = new Map<string, Evidence[]>();
+  readonly #evidence = new Map<string, Scored>();
   readonly #changes: Change[] = [];
   readonly #spared: Spared[] = [];
 
   constructor(
     states: ReadonlyMap<string, SubjectState>,
     { halfLifeMs, strikesHalfLifeMs }: { readonly halfLifeMs: number; readonly strikesHalfLifeMs: number },
+    events: EventList = [],
   ) {
     this.#states = states;
+    this.#events = events;
     this.#halfLifeMs = halfLifeMs;
     this.#strikesHalfLifeMs = strikesHalfLifeMs;
   }
@@ -170,7 +173,8 @@ export class Docket {
     open.counted.refused++;
   }
 
-  offend(one: Case, event: LogEvent, at: number, points: number): void {
+  /** @param number Of the event. */
+  offend(one: Case, event: LogEvent, number: number, at: number, points: number, isRefusal: boolean): void {
     const open = this.#open(one);
     const draft = this.#draft(one);
     open.score = ownCopy(draft.score, open.score);
@@ -178,13 +182,13 @@ export class Docket {
     draft.score = open.score;
     if (event.host !== null) draft.host = event.host;
     // Our own refusals are counted in the ban; as evidence they would only push out what led to it.
-    if (event.kind === 'refused') return;
+    if (isRefusal) return;
     draft.offenses++;
-    const line = { at, rule: event.rule, points, line: event.line.slice(0, MAX_EVIDENCE_LINE) };
     if (open.evidence === null) {
-      open.evidence = [line];
+      open.evidence = new Scored(this.#events);
       this.#evidence.set(one.subject, open.evidence);
-    } else open.evidence.push(line);
+    }
+    open.evidence.add(number, at, points);
   }
 
   /** Notes a newly banned subject in its network. */

@@ -1,18 +1,35 @@
 /** What judging events, or a person's order, changes. The store applies it as one atomic step. */
 import type { Ban, Release } from '../domain/ban.js';
-import type { Evidence, SubjectState } from './state.js';
+import { type Evidence, MAX_EVIDENCE, type SubjectState } from './state.js';
 
 export interface Verdict {
   /** New states; null forgets the subject and its evidence. */
   readonly put: ReadonlyMap<string, SubjectState | null>;
   /** Index keys of `put`'s subjects: log-domain scores, see decay.ts `rankOf`; absent means -Infinity (no score). */
   readonly ranks: ReadonlyMap<string, number>;
-  /** Lines to keep, oldest first; the store keeps the newest `MAX_EVIDENCE` of each subject. */
-  readonly evidence: ReadonlyMap<string, readonly Evidence[]>;
+  /** Lines that scored, by subject; the store keeps the newest `MAX_EVIDENCE` of each. */
+  readonly evidence: ReadonlyMap<string, EvidenceList>;
   /** What others must hear of, in order. */
   readonly changes: readonly Change[];
   /** Who would have been banned by the events at hand, and is never banned. */
   readonly spared: readonly Spared[];
+}
+
+/** Oldest first: an array, or what makes each of them when it is asked for, while the events last. */
+export interface EvidenceList {
+  readonly length: number;
+  at(index: number): Evidence | undefined;
+  forEach(tell: (line: Evidence) => void): void;
+}
+
+/** The newest of them, no more than are kept. */
+export function newestOf(lines: EvidenceList): Evidence[] {
+  const newest: Evidence[] = [];
+  for (let i = Math.max(0, lines.length - MAX_EVIDENCE); i < lines.length; i++) {
+    const line = lines.at(i);
+    if (line !== undefined) newest.push(line);
+  }
+  return newest;
 }
 
 /** A client whose score reached its threshold, and why that was no ban. */

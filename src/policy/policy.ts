@@ -4,7 +4,7 @@
  */
 import { networkOf, subjectOf } from '../domain/address.js';
 import { type Ban, type Listing, LONGEST_ORDER_MS } from '../domain/ban.js';
-import type { LogEvent } from '../domain/event.js';
+import type { EventList, LogEvent } from '../domain/event.js';
 import type { Allowlist } from './allowlist.js';
 import { add, NOTHING, rankOf, rebase, valueAt } from './decay.js';
 import { type Case, Docket, isDate } from './docket.js';
@@ -84,7 +84,7 @@ export class Policy {
   }
 
   /** The subjects whose states judging needs: those of the events, and the networks around them. */
-  subjectsOf(events: readonly LogEvent[]): string[] {
+  subjectsOf(events: EventList): string[] {
     const subjects = new Set<string>();
     for (const ip of addressesOf(events)) {
       const { subject, network } = this.placeOf(ip);
@@ -101,19 +101,21 @@ export class Policy {
   }
 
   /** Judges events in their order. Events from the future are taken as of `now`. */
-  judge(events: readonly LogEvent[], states: ReadonlyMap<string, SubjectState>, now: number): Verdict {
-    const docket = new Docket(states, this.settings);
+  judge(events: EventList, states: ReadonlyMap<string, SubjectState>, now: number): Verdict {
+    const docket = new Docket(states, this.settings, events);
     this.#judgeAll(docket, new Map(), events, now);
     return docket.verdict();
   }
 
   /** Apart, since V8 gives up what it has made of a long loop when what stands before it is seldom run. */
-  #judgeAll(docket: Docket, parties: Map<string, Party>, events: readonly LogEvent[], now: number): void {
+  #judgeAll(docket: Docket, parties: Map<string, Party>, events: EventList, now: number): void {
     let party: Party | undefined;
-    for (const event of events) {
+    for (let number = 0; number < events.length; number++) {
+      const event = events.at(number);
+      if (event === undefined) continue;
       // Lines of one client come in runs.
       if (event.ip !== party?.ip) party = parties.get(event.ip) ?? this.#enter(event.ip, docket, parties);
-      this.#judgeOne(docket, party, event, Math.min(event.at, now));
+      this.#judgeOne(docket, party, event, number, Math.min(event.at, now));
     }
   }
 
@@ -347,7 +349,7 @@ export class Policy {
     return party;
   }
 
-  #judgeOne(docket: Docket, party: Party, event: LogEvent, at: number): void {
+  #judgeOne(docket: Docket, party: Party, event: LogEvent, number: number, at: number): void {
     const { one, around } = party;
     const allowedWhy = party.allowedWhy ?? this.allowlist.whyName(event.host);
     const allowed = allowedWhy !== null;
@@ -377,7 +379,7 @@ export class Policy {
     // A refusal says nothing of one who is turned away only for his network, or by a ban that has just ended.
     if (event.points <= 0 || (isRefusal && !ownBan)) return;
     const points = event.kind === 'offense' && duringBan ? event.points * DURING_BAN : event.points;
-    docket.offend(one, atTheDoor ? { ...event, kind: 'refused' } : event, at, points);
+    docket.offend(one, event, number, at, points, isRefusal);
     if (!duringBan) this.#banIfDue(docket, one, around, allowedWhy, event, at);
   }
 
@@ -429,13 +431,13 @@ export class Policy {
   }
 }
 
-function addressesOf(events: readonly LogEvent[]): Set<string> {
+function addressesOf(events: EventList): Set<string> {
   const addresses = new Set<string>();
   let last = '';
-  for (const { ip } of events) {
+  events.forEach(({ ip }) => {
     if (ip !== last) addresses.add(ip);
     last = ip;
-  }
+  });
   return addresses;
 }
 

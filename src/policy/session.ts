@@ -3,7 +3,7 @@
  * are one session: what only echoes a failure already counted in it adds nothing, and of many rejects in a row only
  * the first few count fully.
  */
-import type { LogEvent, Match } from '../domain/event.js';
+import type { Match } from '../domain/event.js';
 
 /** Offenses of one session that count fully; a probe of many recipients still reaches a threshold of 5. */
 const FULL_OFFENSES = 5;
@@ -33,14 +33,11 @@ export class Sessions {
       this.#byProcess.set(process, { ip, offenses, refusals, at });
   }
 
-  /** What the match is worth in its session; null when it only ends one. */
-  weigh(match: Match): LogEvent | null {
+  /** The points that the match is worth in its session. One of kind `closed` only ends a session, and is no event. */
+  weigh(match: Match): number {
     const points = this.#points(match);
     if (match.closes) this.#byProcess.delete(match.process);
-    if (!isEvent(match)) return null;
-    if (points === match.points) return match;
-    const { kind, rule, ip, at, host, line } = match;
-    return { kind, rule, ip, at, host, points, line };
+    return points;
   }
 
   carry(): SessionsCarry {
@@ -87,8 +84,4 @@ export class Sessions {
     }
     return session;
   }
-}
-
-function isEvent(match: Match): match is Match & LogEvent {
-  return match.kind !== 'closed';
 }

@@ -43,6 +43,8 @@ export const UNKNOWN: SubjectState = {
 };
 
 export const MAX_RELEASES = 10;
+/** Lines kept of each subject, the newest. */
+export const MAX_EVIDENCE = 10;
 
 /** One line that scored, kept for `explain`. */
 export interface Evidence {

@@ -60,11 +60,11 @@ export class Findings implements TrialWatcher {
   onVerdict({ evidence, put }: Verdict): void {
     for (const [subject, lines] of evidence) {
       const misdeeds = this.#misdeedsOf(subject);
-      for (const { at, points, line } of lines) {
+      lines.forEach(({ at, points, line }) => {
         misdeeds.at.push(at);
         misdeeds.points.push(points);
         misdeeds.lines.push(line);
-      }
+      });
       if (misdeeds.lines.length > KEPT_LINES) misdeeds.lines = misdeeds.lines.slice(-KEPT_LINES);
       if (misdeeds.at.length > KEPT_POINTS) {
         misdeeds.at.splice(0, misdeeds.at.length - KEPT_POINTS / 2);

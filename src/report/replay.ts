@@ -3,7 +3,7 @@
  * of the mail, to that of refusals, and to one policy or many.
  */
 import { networkOf, subjectOf } from '../domain/address.js';
-import type { LogEvent, Match } from '../domain/event.js';
+import { type LogEvent, type Match, toEvent } from '../domain/event.js';
 import { LineClock } from '../filter/clock.js';
 import type { Filter } from '../filter/filter.js';
 import { LineHeader } from '../filter/header.js';
@@ -174,7 +174,7 @@ export class Replay {
 
   /** Events in the order of the lines, which is what the policy goes by. */
   #weigh(match: Match): void {
-    const event = this.#sessions.weigh(match);
+    const event = toEvent(match, this.#sessions.weigh(match));
     if (event === null) return;
     this.#events.push(event);
     const { subject, network } = this.#client(match.ip);

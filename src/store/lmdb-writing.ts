@@ -1,8 +1,9 @@
 /** One transaction of the embedded store: plain values, so that another thread can write them. */
 
+import { MAX_EVIDENCE } from '../policy/state.js';
 import { REVISION, type Tables } from './lmdb-tables.js';
 import { isNewer, SCHEMA, SCHEMA_VERSION } from './schema.js';
-import { MAX_CHANGES, MAX_EVIDENCE } from './store.js';
+import { MAX_CHANGES } from './store.js';
 
 export interface Writing {
   /** The revision that it was made from, and that must still be the present one; null: whatever was written since. */

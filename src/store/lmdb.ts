@@ -9,7 +9,7 @@ import type { Database, RangeOptions } from 'lmdb';
 import type { Ban } from '../domain/ban.js';
 import { BlockdError, DamagedError, reasonOf, UnavailableError } from '../domain/errors.js';
 import { eachInTurns } from '../domain/turns.js';
-import type { Change } from '../policy/outcome.js';
+import { type Change, newestOf } from '../policy/outcome.js';
 import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
 import { StateCache } from './lmdb-cache.js';
 import { damaged, isFault, makeFolder, NO_SPACE, requireRoomFor, unavailable } from './lmdb-file.js';
@@ -19,15 +19,7 @@ import { type Remembered, type Stored, textOf } from './lmdb-text.js';
 import { WriterThread } from './lmdb-thread.js';
 import { type Answer, type SubjectRow, type Writing, write } from './lmdb-writing.js';
 import { newerStore } from './schema.js';
-import {
-  evidenceOf,
-  evidenceText,
-  MAX_EVIDENCE,
-  type Outcome,
-  type Progress,
-  StaleProgressError,
-  type Store,
-} from './store.js';
+import { evidenceOf, evidenceText, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
 
 /** How often watchers look at the counter of changes: one read from memory-mapped pages. */
 const WATCH_MS = 250;
@@ -481,10 +473,7 @@ function textsOf(outcome: Outcome): Omit<Writing, 'after' | 'subjects'> {
     }),
     ...(evidence && {
       // Older ones than the newest would be cut off again.
-      evidence: [...evidence].map(([subject, lines]) => [
-        subject,
-        lines.slice(-MAX_EVIDENCE).map(evidenceText).join('\n'),
-      ]),
+      evidence: [...evidence].map(([subject, lines]) => [subject, newestOf(lines).map(evidenceText).join('\n')]),
     }),
     ...(allow && { allow: allow.map((one) => [one.entry, JSON.stringify(one)]) }),
     ...(disallow && { disallow }),

@@ -1,8 +1,8 @@
 /** A store in memory, gone with the process: for replay and tests. */
 import type { Ban } from '../domain/ban.js';
-import type { Change } from '../policy/outcome.js';
-import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
-import { MAX_CHANGES, MAX_EVIDENCE, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
+import { type Change, newestOf } from '../policy/outcome.js';
+import { type AllowEntry, type Evidence, MAX_EVIDENCE, type SubjectState } from '../policy/state.js';
+import { MAX_CHANGES, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
 
 /** How often watchers look; a memory store has one process, so this is only a delay. */
 const WATCH_MS = 20;
@@ -34,12 +34,8 @@ export class MemoryStore implements Store {
       else this.#put(subject, state, outcome.ranks?.get(subject));
     });
     outcome.evidence?.forEach((lines, subject) => {
-      const kept = this.#evidence.get(subject);
-      if (kept === undefined) this.#evidence.set(subject, lines.slice(-MAX_EVIDENCE));
-      else {
-        kept.push(...lines);
-        if (kept.length > MAX_EVIDENCE) kept.splice(0, kept.length - MAX_EVIDENCE);
-      }
+      const before = this.#evidence.get(subject) ?? [];
+      this.#evidence.set(subject, [...before, ...newestOf(lines)].slice(-MAX_EVIDENCE));
     });
     for (const entry of outcome.allow ?? []) this.#allow.set(entry.entry, entry);
     for (const entry of outcome.disallow ?? []) this.#allow.delete(entry);

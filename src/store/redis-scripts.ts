@@ -1,9 +1,10 @@
 /** The two scripts by which all is written, and how they are called: commit.lua and rewrite.lua say the rest. */
 import { readFileSync } from 'node:fs';
 import type { Cluster, Redis } from 'ioredis';
-import type { SubjectState } from '../policy/state.js';
+import { newestOf } from '../policy/outcome.js';
+import { MAX_EVIDENCE, type SubjectState } from '../policy/state.js';
 import { SCHEMA_VERSION } from './schema.js';
-import { evidenceText, MAX_CHANGES, MAX_EVIDENCE, type Outcome } from './store.js';
+import { evidenceText, MAX_CHANGES, type Outcome } from './store.js';
 
 const COMMIT_LUA = readFileSync(new URL('./commit.lua', import.meta.url), 'utf8');
 const REWRITE_LUA = readFileSync(new URL('./rewrite.lua', import.meta.url), 'utf8');
@@ -94,7 +95,7 @@ export function commitArguments(
   ]);
   part(subjects, (subject) => [subject, read.get(subject)?.raw ?? '']);
   part(rows, ({ subject, state, raw, rank }) => [subject, raw, rank, state?.ban?.until ?? '']);
-  part(outcome.evidence, ([subject, lines]) => [subject, lines.map(evidenceText).join('\n')]);
+  part(outcome.evidence, ([subject, lines]) => [subject, newestOf(lines).map(evidenceText).join('\n')]);
   part(outcome.trimmed, (one) => one);
   part(outcome.changes, (change) => [JSON.stringify(change)]);
   part(outcome.forgotten, (id) => [id]);

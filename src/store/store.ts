@@ -143,7 +143,6 @@ export function evidenceOf(lines: string): Evidence[] {
 /** What may not stand in a JSON string as it is; lone surrogates only in doubt. */
 const ESCAPED = /["\\\x00-\x1f\ud800-\udfff]/;
 
-export const MAX_EVIDENCE = 10;
 /** Changes kept in the feed. */
 export const MAX_CHANGES = 10_000;
 

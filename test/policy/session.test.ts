@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Match } from '../../src/domain/event.js';
+import { type Match, toEvent } from '../../src/domain/event.js';
 import { Sessions, type SessionsCarry } from '../../src/policy/session.js';
 
 const AT = Date.UTC(2026, 0, 1);
@@ -16,8 +16,7 @@ const match = (part: Partial<Match>): Match => ({
   closes: false,
   ...part,
 });
-const worth = (sessions: Sessions, matches: readonly Match[]) =>
-  matches.map((one) => sessions.weigh(one)?.points ?? null);
+const worth = (sessions: Sessions, matches: readonly Match[]) => matches.map((one) => sessions.weigh(one));
 
 describe('one misdeed counts once', () => {
   it('an echo of a counted failure adds nothing', () => {
@@ -45,7 +44,7 @@ describe('one misdeed counts once', () => {
     );
     expect(points.slice(0, 5)).toEqual([1, 1, 1, 1, 1]);
     expect(points[9]).toBe(0.25);
-    expect(points.reduce<number>((total, one) => total + (one ?? 0), 0)).toBeGreaterThan(5);
+    expect(points.reduce((total, one) => total + one, 0)).toBeGreaterThan(5);
   });
 
   it('a new session starts anew: by disconnect, by another client, by long silence', () => {
@@ -76,7 +75,8 @@ describe('one misdeed counts once', () => {
   });
 
   it('a line that only ends a session is no event', () => {
-    expect(new Sessions().weigh(match({ kind: 'closed', closes: true }))).toBeNull();
+    const closed = match({ kind: 'closed', closes: true });
+    expect(toEvent(closed, new Sessions().weigh(closed))).toBeNull();
   });
 
   it('goes on after a restart between any two lines as if there had been none', () => {

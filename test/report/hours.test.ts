@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Traffic } from '../../src/demo/traffic.js';
-import type { LogEvent } from '../../src/domain/event.js';
+import { type LogEvent, toEvent } from '../../src/domain/event.js';
 import { LineClock } from '../../src/filter/clock.js';
 import { Sessions } from '../../src/policy/session.js';
 import type { SubjectState } from '../../src/policy/state.js';
@@ -17,7 +17,7 @@ function eventsOf(seed: number): LogEvent[] {
   const events: LogEvent[] = [];
   const text = [...traffic.lines(3_000)].map((line) => `${line.text}\n`).join('');
   FILTER.scan(text, new LineClock(NOON), (match) => {
-    const event = sessions.weigh(match);
+    const event = toEvent(match, sessions.weigh(match));
     if (event !== null) events.push(event);
   });
   return events;

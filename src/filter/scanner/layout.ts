@@ -14,6 +14,9 @@ export const CONTENT = 2;
 export const STAMP_LENGTH = 1004;
 export const IS_RFC3339 = 1008;
 export const HOST_LENGTH = 1012;
+/** Where the next line is kept in which something is found, or its begin. */
+export const KEPT_END = 1016;
+export const MOST_KEPT = 1024;
 /** What lines begin with behind their stamp: the spaces and the host. */
 export const HOST = 1024;
 export const HOST_ROOM = 256;
@@ -39,7 +42,7 @@ export const IN_QUEUE_ID = 18752;
 /** What was found in lines. */
 export const RECORDS = 19008;
 export const MOST_RECORDS = 1024;
-export const RECORD_SIZE = 40;
+export const RECORD_SIZE = 44;
 export const FROM = 0;
 export const TO = 4;
 /** Slot of the line's tag. */
@@ -52,9 +55,11 @@ export const RULE = 24;
 export const HOST_AT = 28;
 export const ADDRESS_AT = 32;
 export const BEHIND_AT = 36;
+/** Where the line is kept. */
+export const KEPT_AT = 40;
 
 /** What is allocated begins here. */
-export const FREE = 59968;
+export const FREE = 64064;
 
 /** A program: the automaton for its messages, the one for those behind a queue id, and whether others read them too. */
 export const PROGRAM_SIZE = 12;

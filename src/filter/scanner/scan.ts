@@ -30,9 +30,12 @@ import {
   HOST_LENGTH,
   IN_QUEUE_ID,
   IS_RFC3339,
+  KEPT_AT,
+  KEPT_END,
   KINDS,
   LINES,
   MESSAGE,
+  MOST_KEPT,
   MOST_RECORDS,
   MUST_HOLD,
   NEXT,
@@ -125,6 +128,7 @@ export function scan(from: usize, to: usize): i32 {
         store<u32>(record, placeAt(found, ARRIVAL_HOST), HOST_AT);
         store<u32>(record, placeAt(found, ARRIVAL_ADDRESS), ADDRESS_AT);
         store<u32>(record, placeAt(found, ARRIVAL_BEHIND), BEHIND_AT);
+        store<u32>(record, keep(at, end), KEPT_AT);
         record += RECORD_SIZE;
         count++;
       }
@@ -136,6 +140,18 @@ export function scan(from: usize, to: usize): i32 {
   store<i32>(LINES, lines);
   store<i32>(STUCK_AT, stuckAt);
   return count;
+}
+
+/** Where a copy of the line lies: those of a chunk in which something is found stay, side by side, when it is gone. */
+function keep(from: usize, lineEnd: usize): u32 {
+  const kept = load<u32>(KEPT_END);
+  const end = min(lineEnd, from + MOST_KEPT);
+  let to: usize = kept;
+  // What it writes behind the line the next one overwrites.
+  if (ASC_FEATURE_SIMD) for (let at = from; at < end; at += 16, to += 16) v128.store(to, v128.load(at));
+  else for (let at = from; at < end; at += 8, to += 8) store<u64>(to, load<u64>(at));
+  store<u32>(KEPT_END, kept + u32(end - from));
+  return kept;
 }
 
 /** The arrival at what the bytes begin with, 0 when that is nothing, or `GAVE_UP`. */
