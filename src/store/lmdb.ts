@@ -9,8 +9,8 @@ import type { Database, RangeOptions } from 'lmdb';
 import type { Ban } from '../domain/ban.js';
 import { BlockdError, DamagedError, reasonOf, UnavailableError } from '../domain/errors.js';
 import { eachInTurns } from '../domain/turns.js';
-import { type Change, newestOf } from '../policy/outcome.js';
-import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
+import type { Change } from '../policy/outcome.js';
+import { type AllowEntry, type Evidence, MAX_EVIDENCE, type SubjectState } from '../policy/state.js';
 import { StateCache } from './lmdb-cache.js';
 import { damaged, isFault, makeFolder, NO_SPACE, requireRoomFor, unavailable } from './lmdb-file.js';
 import { requireSoundPages } from './lmdb-pages.js';
@@ -473,7 +473,10 @@ function textsOf(outcome: Outcome): Omit<Writing, 'after' | 'subjects'> {
     }),
     ...(evidence && {
       // Older ones than the newest would be cut off again.
-      evidence: [...evidence].map(([subject, lines]) => [subject, newestOf(lines).map(evidenceText).join('\n')]),
+      evidence: [...evidence].map(([subject, lines]) => [
+        subject,
+        lines.slice(-MAX_EVIDENCE).map(evidenceText).join('\n'),
+      ]),
     }),
     ...(allow && { allow: allow.map((one) => [one.entry, JSON.stringify(one)]) }),
     ...(disallow && { disallow }),

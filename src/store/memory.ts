@@ -1,6 +1,6 @@
 /** A store in memory, gone with the process: for replay and tests. */
 import type { Ban } from '../domain/ban.js';
-import { type Change, newestOf } from '../policy/outcome.js';
+import type { Change } from '../policy/outcome.js';
 import { type AllowEntry, type Evidence, MAX_EVIDENCE, type SubjectState } from '../policy/state.js';
 import { MAX_CHANGES, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
 
@@ -35,7 +35,7 @@ export class MemoryStore implements Store {
     });
     outcome.evidence?.forEach((lines, subject) => {
       const before = this.#evidence.get(subject) ?? [];
-      this.#evidence.set(subject, [...before, ...newestOf(lines)].slice(-MAX_EVIDENCE));
+      this.#evidence.set(subject, [...before, ...lines.slice(-MAX_EVIDENCE)].slice(-MAX_EVIDENCE));
     });
     for (const entry of outcome.allow ?? []) this.#allow.set(entry.entry, entry);
     for (const entry of outcome.disallow ?? []) this.#allow.delete(entry);

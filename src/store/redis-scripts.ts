@@ -1,7 +1,6 @@
 /** The two scripts by which all is written, and how they are called: commit.lua and rewrite.lua say the rest. */
 import { readFileSync } from 'node:fs';
 import type { Cluster, Redis } from 'ioredis';
-import { newestOf } from '../policy/outcome.js';
 import { MAX_EVIDENCE, type SubjectState } from '../policy/state.js';
 import { SCHEMA_VERSION } from './schema.js';
 import { evidenceText, MAX_CHANGES, type Outcome } from './store.js';
@@ -95,7 +94,7 @@ export function commitArguments(
   ]);
   part(subjects, (subject) => [subject, read.get(subject)?.raw ?? '']);
   part(rows, ({ subject, state, raw, rank }) => [subject, raw, rank, state?.ban?.until ?? '']);
-  part(outcome.evidence, ([subject, lines]) => [subject, newestOf(lines).map(evidenceText).join('\n')]);
+  part(outcome.evidence, ([subject, lines]) => [subject, lines.slice(-MAX_EVIDENCE).map(evidenceText).join('\n')]);
   part(outcome.trimmed, (one) => one);
   part(outcome.changes, (change) => [JSON.stringify(change)]);
   part(outcome.forgotten, (id) => [id]);

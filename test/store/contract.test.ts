@@ -221,7 +221,7 @@ describe.each(Object.keys(LABS))('a %s store', (kind) => {
     await store.commit([], () => ({ evidence: new Map([['203.0.113.1', lines(3, MAX_EVIDENCE - 1)]]) }));
     expect(await store.evidence('203.0.113.1')).toEqual(lines(2, MAX_EVIDENCE).reverse());
     await store.commit([], () => ({ evidence: new Map([['203.0.113.1', lines(50, 2 * MAX_EVIDENCE)]]) }));
-    expect(await store.evidence('203.0.113.1')).toEqual(lines(50 + MAX_EVIDENCE).reverse());
+    expect(await store.evidence('203.0.113.1')).toEqual(lines(50 + MAX_EVIDENCE, MAX_EVIDENCE).reverse());
   });
 
   it('lists bans in order of their end, and apart from them those that have ended', async () => {
