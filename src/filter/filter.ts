@@ -58,6 +58,8 @@ export class Filter {
   readonly #tellers: readonly JoinedReader[];
   readonly #line = new Line();
   readonly #hit = new Hit(this.#line);
+  /** The last one that the scanner could not read. */
+  readonly #otherStamp = { from: 0, to: 0, at: Number.NaN };
   readonly #suspects: Suspects | null;
 
   private constructor(rules: readonly Rule[], { programs, scanner, tellers }: Reading, suspects: Suspects | null) {
@@ -149,10 +151,13 @@ export class Filter {
     const scanner = this.#scanner;
     const count = scanner.scan(from);
     const { next, lines, isStuck } = scanner;
+    const stamp = this.#otherStamp;
+    stamp.at = Number.NaN;
     for (let i = 0; i < count; i++) {
       const hit = this.#tell(bytes, i, clock);
       if (hit !== null) onHit(hit);
     }
+    if (!Number.isNaN(stamp.at)) scanner.learnDate(bytes, stamp.from, stamp.to, stamp.at);
     if (!isStuck) return { to: next, lines };
     let end = bytes.indexOf(NEWLINE, next);
     if (end < 0) end = bytes.length;
@@ -229,19 +234,29 @@ export class Filter {
     header.processEnd = found.processEnd;
     header.pid = found.pid;
     header.hostless = false;
-    const hit = this.#hitOf(finding, tag, bytes, 1, clock);
-    if (hit !== null) hit.keptAt = found.keptAt;
+    const { milliseconds } = found;
+    const isKnown = milliseconds >= 0;
+    const hit = this.#hitOf(finding, tag, bytes, 1, isKnown ? this.#scanner.dateAt + milliseconds : clock);
+    if (hit === null) return null;
+    hit.keptAt = found.keptAt;
+    if (!isKnown) {
+      const stamp = this.#otherStamp;
+      stamp.from = found.from;
+      stamp.to = found.stampEnd;
+      stamp.at = hit.at;
+    }
     return hit;
   }
 
-  #hitOf(finding: Finding, tag: Tag, bytes: Buffer, repeated: number, clock: LineClock): Hit | null {
+  /** @param when The instant of its stamp, or who reads it. */
+  #hitOf(finding: Finding, tag: Tag, bytes: Buffer, repeated: number, when: LineClock | number): Hit | null {
     const header = this.#header;
     const line = this.#line;
     const { weighed, times, client } = finding;
     const { ip, host } = client;
     if (weighed.kind === null || ip === null) return null;
     if (!finding.isPlain && line.to - line.from >= CUT_AT) return null;
-    const at = clock.read(line.view, header.stampStart, header.stampEnd);
+    const at = typeof when === 'number' ? when : when.read(line.view, header.stampStart, header.stampEnd);
     if (Number.isNaN(at)) return null;
     const hit = this.#hit;
     hit.kind = weighed.kind;

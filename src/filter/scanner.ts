@@ -18,6 +18,7 @@ const BEYOND = 64;
 interface Exports {
   readonly scan: (from: number, to: number) => number;
   readonly find: (automaton: number, start: number, end: number) => number;
+  readonly millisecondsOf: (from: number, end: number) => number;
 }
 
 /** An automaton that is still being worked out. */
@@ -43,6 +44,8 @@ export class Found {
   addressStart = 0;
   /** Behind the address, and the bracket that it stands in. */
   behind = 0;
+  /** Of its stamp, behind the scanner's `dateAt`; -1 when it is to be read by a clock. */
+  milliseconds = -1;
   /** Where the line, or its begin, lies among those that are `kept`. */
   keptAt = 0;
 }
@@ -56,6 +59,8 @@ export class Scanner {
   next = 0;
   isStuck = false;
   isNewBegin = false;
+  /** The begin, milliseconds, of the date that is known. */
+  dateAt = Number.NaN;
   readonly #memory = new WebAssembly.Memory({ initial: FIRST_PAGES });
   readonly #exports: Exports;
   readonly #explorers = new Map<number, Explorer>();
@@ -155,6 +160,7 @@ export class Scanner {
     found.hostStart = word(words, at, layout.HOST_AT) - text;
     found.addressStart = word(words, at, layout.ADDRESS_AT) - text;
     found.behind = word(words, at, layout.BEHIND_AT) - text;
+    found.milliseconds = word(words, at, layout.MILLISECONDS);
     found.keptAt = word(words, at, layout.KEPT_AT) - this.#kept;
     return found;
   }
@@ -195,6 +201,24 @@ export class Scanner {
     this.bytes.set(tag.bytes, slot + layout.TAG_BYTES);
     this.#tags[number] = tag;
     this.#set(slot + layout.TAG_LENGTH, length);
+  }
+
+  /**
+   * Remembers the date of a stamp in RFC 3339, which names the instant `at`, milliseconds: most of the next ones are of
+   * the same. One without a zone says nothing of others: its day may have a jump. What was found before is told by then.
+   */
+  learnDate(bytes: Uint8Array, from: number, end: number, at: number): void {
+    let zone = from + layout.DATE_LENGTH + 8;
+    while (zone < end && isInFraction(bytes[zone] ?? 0)) zone++;
+    const length = end - zone;
+    this.#set(layout.ZONE_LENGTH, 0);
+    if (length < 1 || length > layout.MOST_ZONE) return;
+    this.bytes.set(bytes.subarray(from, from + layout.DATE_LENGTH), layout.DATE);
+    this.bytes.set(bytes.subarray(zone, end), layout.ZONE);
+    this.#set(layout.ZONE_LENGTH, length);
+    const milliseconds = this.#exports.millisecondsOf(this.#text + from, this.#text + end);
+    if (milliseconds < 0) this.#set(layout.ZONE_LENGTH, 0);
+    else this.dateAt = at - milliseconds;
   }
 
   #set(address: number, value: number): void {
@@ -238,6 +262,11 @@ function bytesFor(vectors: boolean): Uint8Array {
   // V8 wants SSE4.1 for it, which processors from before 2008 to 2011 don't have.
   if (swift !== null && WebAssembly.validate(swift)) return swift;
   return readFileSync(new URL('./scanner.wasm', import.meta.url));
+}
+
+/** A digit, or a dot. */
+function isInFraction(code: number): boolean {
+  return code === 46 || (code >= 48 && code <= 57);
 }
 
 function word(words: Int32Array, at: number, offset: number): number {

@@ -17,6 +17,12 @@ export const HOST_LENGTH = 1012;
 /** Where the next line is kept in which something is found, or its begin. */
 export const KEPT_END = 1016;
 export const MOST_KEPT = 1024;
+/** The date of stamps in RFC 3339 as far as the hour, and their zone, of this length; 0 while none is known. */
+export const DATE = 64;
+export const DATE_LENGTH = 11;
+export const ZONE = 80;
+export const MOST_ZONE = 6;
+export const ZONE_LENGTH = 96;
 /** What lines begin with behind their stamp: the spaces and the host. */
 export const HOST = 1024;
 export const HOST_ROOM = 256;
@@ -42,7 +48,7 @@ export const IN_QUEUE_ID = 18752;
 /** What was found in lines. */
 export const RECORDS = 19008;
 export const MOST_RECORDS = 1024;
-export const RECORD_SIZE = 44;
+export const RECORD_SIZE = 48;
 export const FROM = 0;
 export const TO = 4;
 /** Slot of the line's tag. */
@@ -57,9 +63,11 @@ export const ADDRESS_AT = 32;
 export const BEHIND_AT = 36;
 /** Where the line is kept. */
 export const KEPT_AT = 40;
+/** Of the line's stamp, milliseconds behind the begin of the date; -1 when it is of another, or none. */
+export const MILLISECONDS = 44;
 
 /** What is allocated begins here. */
-export const FREE = 64064;
+export const FREE = 68160;
 
 /** A program: the automaton for its messages, the one for those behind a queue id, and whether others read them too. */
 export const PROGRAM_SIZE = 12;

@@ -19,6 +19,8 @@ import {
   BLOCK_SIZE,
   BLOCKS,
   CONTENT,
+  DATE,
+  DATE_LENGTH,
   END_KIND,
   FIRST_ARRIVAL,
   FIRST_RULE,
@@ -35,6 +37,7 @@ import {
   KINDS,
   LINES,
   MESSAGE,
+  MILLISECONDS,
   MOST_KEPT,
   MOST_RECORDS,
   MUST_HOLD,
@@ -64,6 +67,8 @@ import {
   TELLING,
   TO,
   UNKNOWN,
+  ZONE,
+  ZONE_LENGTH,
 } from './layout';
 
 /** Works out where a kind of byte leads from a row, and writes it into the row; `TOO_MANY` when it can't. */
@@ -75,6 +80,8 @@ const NEWLINE: u8 = 10;
 const CARRIAGE_RETURN: u8 = 13;
 const SPACE: u8 = 32;
 const COLON_SPACE: u16 = 0x203a;
+const COLON: u8 = 58;
+const DOT: u8 = 46;
 /** `mess`, of `message repeated 2 times: [ ... ]`. */
 const REPEATED: u32 = 0x7373656d;
 const SHORTEST_RFC3339: usize = 19;
@@ -129,6 +136,7 @@ export function scan(from: usize, to: usize): i32 {
         store<u32>(record, placeAt(found, ARRIVAL_ADDRESS), ADDRESS_AT);
         store<u32>(record, placeAt(found, ARRIVAL_BEHIND), BEHIND_AT);
         store<u32>(record, keep(at, end), KEPT_AT);
+        store<i32>(record, millisecondsOf(at, at + load<u32>(STAMP_LENGTH)), MILLISECONDS);
         record += RECORD_SIZE;
         count++;
       }
@@ -140,6 +148,36 @@ export function scan(from: usize, to: usize): i32 {
   store<i32>(LINES, lines);
   store<i32>(STUCK_AT, stuckAt);
   return count;
+}
+
+/** What is behind the date in a stamp of the known date and zone, `23:59:60.999`, in milliseconds; -1 for any other. */
+export function millisecondsOf(from: usize, end: usize): i32 {
+  const zoneLength = load<i32>(ZONE_LENGTH);
+  const zone = end - zoneLength;
+  if (zoneLength === 0 || zone < from + SHORTEST_RFC3339) return -1;
+  if (!areSame(DATE, from, DATE_LENGTH) || !areSame(ZONE, zone, zoneLength)) return -1;
+  const at = from + DATE_LENGTH;
+  const hour = twoDigits(at);
+  const minute = twoDigits(at + 3);
+  const second = twoDigits(at + 6);
+  if (load<u8>(at, 2) !== COLON || load<u8>(at, 5) !== COLON || hour > 23 || minute > 59 || second > 60) return -1;
+  let fraction = 0;
+  let behind = at + 8;
+  if (behind < zone) {
+    if (load<u8>(behind) !== DOT || ++behind === zone) return -1;
+    let scale = 100;
+    for (; behind < zone; behind++) {
+      if (!isDigit(load<u8>(behind))) return -1;
+      fraction += (load<u8>(behind) - 48) * scale;
+      scale /= 10;
+    }
+  }
+  return ((hour * 60 + minute) * 60 + second) * 1_000 + fraction;
+}
+
+/** The number that they make, or one above 99. */
+function twoDigits(at: usize): i32 {
+  return isDigit(load<u8>(at)) && isDigit(load<u8>(at, 1)) ? (load<u8>(at) - 48) * 10 + load<u8>(at, 1) - 48 : 100;
 }
 
 /** Where a copy of the line lies: those of a chunk in which something is found stay, side by side, when it is gone. */
