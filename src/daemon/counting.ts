@@ -5,7 +5,6 @@
 import { randomUUID } from 'node:crypto';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { NewerStoreError, UnavailableError } from '../domain/errors.js';
-import type { EventList } from '../domain/event.js';
 import type { Position } from '../domain/position.js';
 import { LineClock } from '../filter/clock.js';
 import type { Filter } from '../filter/filter.js';
@@ -56,7 +55,7 @@ export interface CountingOptions {
   readonly readBirth: () => Promise<string>;
   /** Called before counting goes on in a store that has lost everything. */
   readonly onEmptied: () => Promise<void>;
-  readonly onCommitted: (outcome: Outcome, events: EventList) => void;
+  readonly onCommitted: (outcome: Outcome, events: PendingEvents) => void;
 }
 
 /** One log's reading state between commits. */
@@ -317,7 +316,7 @@ export class Counting {
   async #ask(attempt: Attempt, before: Attempt | null): Promise<AskedFor> {
     const { events, progress, at } = attempt.batch;
     const policy = this.#policy;
-    const subjects = policy.subjectsOf(events);
+    const subjects = policy.subjectsOf(events.addresses);
     const kept = (ms: number) => {
       attempt.keptMs = Math.max(attempt.keptMs, ms);
     };

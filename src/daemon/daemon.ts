@@ -10,7 +10,6 @@ import { toPolicySettings } from '../config/load.js';
 import { type Ban, LONGEST_ORDER_MS, reasonWithList } from '../domain/ban.js';
 import { formatDuration } from '../domain/duration.js';
 import { BlockdError, DamagedError, NewerStoreError, reasonOf, UnavailableError } from '../domain/errors.js';
-import type { EventList } from '../domain/event.js';
 import { ownAddresses } from '../domain/own-addresses.js';
 import { eachInTurns } from '../domain/turns.js';
 import { listsFolder } from '../lists/kept-list.js';
@@ -31,6 +30,7 @@ import type { ListKeeper } from './list-keeper.js';
 import type { Logger } from './log.js';
 import { LoopDelay } from './loop-delay.js';
 import { NOBODY, type Observer, type Vitals } from './observer.js';
+import type { PendingEvents } from './pending-events.js';
 import type { Plan } from './plan.js';
 import { readPlaces, writePlaces } from './positions-file.js';
 import type { Postscreen } from './postscreen.js';
@@ -296,11 +296,9 @@ export class Daemon {
     }
   }
 
-  #onCommitted(outcome: Outcome, events: EventList): void {
-    events.forEach(({ kind, points }) => {
-      if (kind === 'offense' && points > 0) this.#counters.offenses++;
-      if (kind === 'refused') this.#counters.refused++;
-    });
+  #onCommitted(outcome: Outcome, events: PendingEvents): void {
+    this.#counters.offenses += events.offenses;
+    this.#counters.refused += events.refused;
     this.#observer.counted(events, outcome);
     this.#tell(outcome);
   }

@@ -33,6 +33,12 @@ class Row implements LogEvent {
 
 export class PendingEvents implements EventList {
   #length = 0;
+  /** Offenses that score, and refusals. */
+  offenses = 0;
+  refused = 0;
+  /** The addresses that they are about, each once. */
+  readonly addresses = new Set<string>();
+  #lastIp = '';
   readonly #kinds: EventKind[] = [];
   readonly #rules: string[] = [];
   readonly #clients: Client[] = [];
@@ -108,10 +114,23 @@ export class PendingEvents implements EventList {
   /** Nothing is left of what it had but the room: from now on it is another batch's. */
   clear(): void {
     this.#length = 0;
+    this.offenses = 0;
+    this.refused = 0;
+    this.addresses.clear();
+    this.#lastIp = '';
     this.#size = 0;
   }
 
   #put(kind: EventKind, rule: string, client: Client, at: number, points: number, from: number, to: number): void {
+    if (kind === 'offense') {
+      if (points > 0) this.offenses++;
+    } else if (kind === 'refused') this.refused++;
+    const { ip } = client;
+    // Lines of one client come in runs.
+    if (ip !== this.#lastIp && ip !== null) {
+      this.#lastIp = ip;
+      this.addresses.add(ip);
+    }
     const number = this.#length;
     if (number === this.#at.length) this.#grow();
     this.#kinds[number] = kind;

@@ -83,10 +83,10 @@ export class Policy {
     this.lists = lists;
   }
 
-  /** The subjects whose states judging needs: those of the events, and the networks around them. */
-  subjectsOf(events: EventList): string[] {
+  /** The subjects whose states judging needs: those of the events' addresses, and the networks around them. */
+  subjectsOf(addresses: Iterable<string>): string[] {
     const subjects = new Set<string>();
-    for (const ip of addressesOf(events)) {
+    for (const ip of addresses) {
       const { subject, network } = this.placeOf(ip);
       subjects.add(subject);
       if (network !== null) subjects.add(network);
@@ -431,16 +431,6 @@ export class Policy {
   #recent(seenAt: number | null, at: number): boolean {
     return seenAt !== null && at - seenAt < this.settings.authenticatedForMs;
   }
-}
-
-function addressesOf(events: EventList): Set<string> {
-  const addresses = new Set<string>();
-  let last = '';
-  events.forEach(({ ip }) => {
-    if (ip !== last) addresses.add(ip);
-    last = ip;
-  });
-  return addresses;
 }
 
 /** As `networkOf` names them: an IPv6 subject is itself a network, a /64. */

@@ -1,7 +1,10 @@
-/** A store in memory, gone with the process: for replay and tests. */
+/**
+ * A store in memory, gone with the process: for replay and tests. It keeps no evidence: who explains a ban is another
+ * process, and can't ask it.
+ */
 import type { Ban } from '../domain/ban.js';
 import type { Change } from '../policy/outcome.js';
-import { type AllowEntry, type Evidence, MAX_EVIDENCE, type SubjectState } from '../policy/state.js';
+import type { AllowEntry, Evidence, SubjectState } from '../policy/state.js';
 import { MAX_CHANGES, type Outcome, type Progress, StaleProgressError, type Store } from './store.js';
 
 /** How often watchers look; a memory store has one process, so this is only a delay. */
@@ -11,7 +14,6 @@ export class MemoryStore implements Store {
   readonly url = 'memory:';
   readonly #subjects = new Map<string, SubjectState>();
   readonly #ranks = new Map<string, number>();
-  readonly #evidence = new Map<string, Evidence[]>();
   readonly #allow = new Map<string, AllowEntry>();
   readonly #progress = new Map<string, Progress>();
   readonly #notes = new Map<string, string>();
@@ -33,10 +35,6 @@ export class MemoryStore implements Store {
       if (state === null) this.#forget(subject);
       else this.#put(subject, state, outcome.ranks?.get(subject));
     });
-    outcome.evidence?.forEach((lines, subject) => {
-      const before = this.#evidence.get(subject) ?? [];
-      this.#evidence.set(subject, [...before, ...lines.slice(-MAX_EVIDENCE)].slice(-MAX_EVIDENCE));
-    });
     for (const entry of outcome.allow ?? []) this.#allow.set(entry.entry, entry);
     for (const entry of outcome.disallow ?? []) this.#allow.delete(entry);
     for (const one of outcome.progress ?? []) this.#progress.set(progressKey(one.host, one.log), one);
@@ -52,8 +50,8 @@ export class MemoryStore implements Store {
     return this.#known(subjects);
   }
 
-  async evidence(subject: string): Promise<Evidence[]> {
-    return (this.#evidence.get(subject) ?? []).toReversed();
+  async evidence(): Promise<Evidence[]> {
+    return [];
   }
 
   async bans(since: number): Promise<Ban[]> {
@@ -125,11 +123,6 @@ export class MemoryStore implements Store {
       this.#forget(subject);
       forgotten++;
     }
-    for (const [subject, lines] of this.#evidence) {
-      const kept = lines.filter((line) => line.at > at - keepMs);
-      if (kept.length > 0) this.#evidence.set(subject, kept);
-      else this.#evidence.delete(subject);
-    }
     // All but the newest, as they came: the first that stays ends it.
     const stays = this.#changes.findIndex((change, i) => change.at > at - keepMs || i === this.#changes.length - 1);
     this.#changes = this.#changes.slice(Math.max(0, stays));
@@ -180,7 +173,6 @@ export class MemoryStore implements Store {
   #forget(subject: string): void {
     this.#subjects.delete(subject);
     this.#ranks.delete(subject);
-    this.#evidence.delete(subject);
   }
 
   /** Stored bans, in order of their end. */

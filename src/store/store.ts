@@ -38,7 +38,7 @@ export interface Store {
 
   /** States of those `subjects` that are known. */
   states(subjects: readonly string[]): Promise<Map<string, SubjectState>>;
-  /** Evidence of one subject, newest first. */
+  /** Evidence of one subject, newest first; `memory:`, which nobody else can ask, keeps none. */
   evidence(subject: string): Promise<Evidence[]>;
 
   /** Bans with `until > since` (milliseconds), in order of their end. */

@@ -46,7 +46,9 @@ async function oneRedis(offenses: number): Promise<Figure[]> {
     stores.map(async (store) => {
       for (let events = batches.shift(); events !== undefined; events = batches.shift()) {
         const judged = events;
-        await store.commit(policy.subjectsOf(judged), (states) => policy.judge(judged, states, at + HOUR_MS));
+        await store.commit(policy.subjectsOf(judged.map(({ ip }) => ip)), (states) =>
+          policy.judge(judged, states, at + HOUR_MS),
+        );
       }
     }),
   );
@@ -146,7 +148,9 @@ async function simulated(way: Way, hosts: number): Promise<{ readonly passed: nu
     const store = stores[region];
     if (store === undefined) return;
     counted[region] = (counted[region] ?? 0) + 1;
-    const { changes } = await store.commit(policy.subjectsOf([event]), (states) => policy.judge([event], states, now));
+    const { changes } = await store.commit(policy.subjectsOf([event.ip]), (states) =>
+      policy.judge([event], states, now),
+    );
     if (!changes?.some(({ type }) => type === 'ban')) return;
     for (const [other, bans] of bannedFrom.entries()) {
       const from = now + (other === region ? MAP_MS : Math.max(MAP_MS, way.bridgeMs));

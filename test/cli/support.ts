@@ -89,7 +89,7 @@ export class Bench {
       new Allowlist({ addresses: [], hostnames: [] }),
     );
     await this.inStore((store) =>
-      store.commit(policy.subjectsOf(events), (states) => policy.judge(events, states, Date.now())),
+      store.commit(policy.subjectsOf(events.map(({ ip }) => ip)), (states) => policy.judge(events, states, Date.now())),
     );
   }
 

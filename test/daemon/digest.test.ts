@@ -46,7 +46,7 @@ async function probe(store: Store, at: number, ip = '203.0.113.9'): Promise<void
     line,
   }));
   await history.prepare(events, at);
-  await store.commit(policy.subjectsOf(events), (states) => {
+  await store.commit(policy.subjectsOf(events.map(({ ip }) => ip)), (states) => {
     const verdict = policy.judge(events, states, Number.POSITIVE_INFINITY);
     return { ...verdict, notes: history.notes({ events, before: new Map(states), verdict, policy, enforced: false }) };
   });

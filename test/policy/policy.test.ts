@@ -40,7 +40,7 @@ class Bench {
     this.policy = new Policy(this.policy.settings, this.#allowlist(rules));
   }
   judge(events: readonly LogEvent[], now = AT + 1_000 * DAY): Verdict {
-    return this.keep(this.policy.judge(events, this.known(this.policy.subjectsOf(events)), now));
+    return this.keep(this.policy.judge(events, this.known(this.policy.subjectsOf(events.map(({ ip }) => ip))), now));
   }
   keep(verdict: Verdict): Verdict {
     for (const [subject, state] of verdict.put)

@@ -31,7 +31,7 @@ function folded(events: readonly LogEvent[], ends: readonly number[], clockEndsB
   for (const end of [...ends, events.length]) {
     const part = events.slice(from, end);
     from = Math.max(from, end);
-    const subjects = policy.subjectsOf(part);
+    const subjects = policy.subjectsOf(part.map(({ ip }) => ip));
     const before = new Map(
       subjects.flatMap((one) => (states.has(one) ? [[one, states.get(one)]] : [])) as [string, SubjectState][],
     );
