@@ -8,6 +8,7 @@ import { NewerStoreError, UnavailableError } from '../domain/errors.js';
 import type { Position } from '../domain/position.js';
 import { LineClock } from '../filter/clock.js';
 import type { Filter } from '../filter/filter.js';
+import type { Hit } from '../filter/hit.js';
 import type { Policy } from '../policy/policy.js';
 import { Sessions, type SessionsCarry } from '../policy/session.js';
 import type { SubjectState } from '../policy/state.js';
@@ -46,6 +47,8 @@ export interface CountingOptions {
   readonly history?: History;
   /** Are banned clients really refused? */
   readonly enforced?: boolean;
+  /** Is there anybody who may look at the lines of the events: the store, for evidence, or the history? */
+  readonly keepsLines?: boolean;
   /** Progress as stored, by log. */
   readonly progress: ReadonlyMap<string, Progress>;
   /** Where logs without progress go on. */
@@ -119,6 +122,7 @@ export class Counting {
   readonly #fallback: ReadonlyMap<string, Place>;
   readonly #history: History | null;
   readonly #enforced: boolean;
+  readonly #keepsLines: boolean;
   readonly #logs = new Map<string, LogState>();
   #filter: Filter;
   #policy: Policy;
@@ -149,6 +153,7 @@ export class Counting {
     this.#fallback = options.fallback;
     this.#history = options.history ?? null;
     this.#enforced = options.enforced ?? false;
+    this.#keepsLines = options.keepsLines ?? true;
     this.#onCommitted = options.onCommitted;
     this.#onEmptied = options.onEmptied;
     this.#readBirth = options.readBirth;
@@ -201,10 +206,11 @@ export class Counting {
     const log = this.#log(chunk.log);
     log.begunAt ??= beginningOf(chunk);
     log.clock.reference(chunk.writtenAt);
-    this.#lines += this.#filter.read(chunk.lines, log.clock, (hit) => {
+    const onHit = (hit: Hit) => {
       if (hit.at > log.lastLineAt) log.lastLineAt = hit.at;
       this.#events.add(hit, log.sessions.weigh(hit));
-    });
+    };
+    this.#lines += this.#filter.read(chunk.lines, log.clock, onHit, this.#keepsLines);
     this.#events.keep(this.#filter.kept);
     log.pending = chunk.position;
     if (chunk.lagBytes > 0) {

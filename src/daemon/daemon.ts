@@ -255,8 +255,9 @@ export class Daemon {
 
   async #freshCounting() {
     const { config, filter } = this.#plan;
-    // What ends with the process is nobody's history.
-    const history = config.store.url === 'memory:' ? null : new History(this.#store, config.store.host);
+    // What ends with the process is nobody's history, and explains nothing.
+    const outlives = config.store.url !== 'memory:';
+    const history = outlives ? new History(this.#store, config.store.host) : null;
     this.#history = history;
     const progress = await this.#patiently(() => this.#store.progress(config.store.host));
     const birth = await this.#patiently(() => this.#birth());
@@ -269,6 +270,7 @@ export class Daemon {
       policy: this.#policy,
       ...(history !== null && { history }),
       enforced: config.mode === 'enforce',
+      keepsLines: outlives,
       progress,
       fallback: this.#counting?.places ?? readPlaces(this.#options.positionsFile),
       birth,

@@ -61,7 +61,7 @@ export class PendingEvents implements EventList {
     this.#put(hit.kind, hit.rule, hit.client, hit.at, points, from, from + hit.keptLength);
   }
 
-  /** The lines of the hits since the last call, as the filter has `kept` them. */
+  /** The lines of the hits since the last call, as the filter has `kept` them: none when nobody is to look at them. */
   keep(lines: Uint8Array): void {
     const size = this.#size + lines.length;
     if (size > this.#bytes.length) {
@@ -95,9 +95,9 @@ export class PendingEvents implements EventList {
     }
   }
 
-  /** A piece of the lines' bytes, as latin-1. */
+  /** A piece of the lines' bytes, as latin-1; empty when they were not kept. */
   text(from: number, to: number): string {
-    return latin1(this.#bytes, from, to);
+    return to > this.#size ? '' : latin1(this.#bytes, from, to);
   }
 
   /** Takes on those of another batch, behind its own. */

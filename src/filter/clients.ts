@@ -34,7 +34,8 @@ export class Clients {
     if (length > LONGEST_BYTES || end - start < SHORTEST_ADDRESS) return this.#read(bytes, hostStart, start, end);
     const tail =
       Math.imul(view.getInt32(end - 4, true), 0x9e3779b1) ^ Math.imul(view.getInt32(end - 7, true), 0x85ebca6b);
-    const slot = (Math.imul(tail ^ length, 0xc2b2ae35) >>> 16) & (MOST_CLIENTS - 1);
+    const mixed = Math.imul(tail ^ (tail >>> 15) ^ view.getInt32(start, true) ^ length, 0xc2b2ae35);
+    const slot = (mixed >>> 16) & (MOST_CLIENTS - 1);
     const known = this.#knownAs(slot, view, hostStart, hostLength, length);
     if (known !== null) return known;
     const other = slot ^ 1;

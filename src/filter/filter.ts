@@ -109,12 +109,15 @@ export class Filter {
    */
   scan(lines: Buffer | string, clock: LineClock, onMatch: (match: Match) => void): number {
     const bytes = typeof lines === 'string' ? Buffer.from(lines, 'latin1') : lines;
-    return this.read(bytes, clock, (hit) => onMatch(hit.toMatch()));
+    return this.read(bytes, clock, (hit) => onMatch(hit.toMatch()), false);
   }
 
-  /** The same for one who keeps no match, and has none made; the lines with hits are `kept` until the next call. */
-  read(lines: Buffer, clock: LineClock, onHit: (hit: Hit) => void): number {
-    this.#useBytes(lines);
+  /**
+   * The same for one who keeps no match, and has none made.
+   * @param keeps Are the lines with hits `kept` until the next call?
+   */
+  read(lines: Buffer, clock: LineClock, onHit: (hit: Hit) => void, keeps = true): number {
+    this.#useBytes(lines, keeps);
     if (this.#suspects !== null) return this.#readBraked(lines, clock, onHit, this.#suspects);
     let count = 0;
     for (let from = 0; from < lines.length; ) {
@@ -191,9 +194,9 @@ export class Filter {
     return this.#match(bytes, 0, end < 0 ? bytes.length : end, clock)?.toMatch() ?? null;
   }
 
-  #useBytes(bytes: Buffer): void {
+  #useBytes(bytes: Buffer, keeps = false): void {
     this.#line.useBytes(bytes);
-    this.#scanner.put(bytes);
+    this.#scanner.put(bytes, keeps);
   }
 
   #match(bytes: Buffer, from: number, lineEnd: number, clock: LineClock): Hit | null {

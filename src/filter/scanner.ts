@@ -108,12 +108,16 @@ export class Scanner {
     return address;
   }
 
-  /** Takes over the bytes that are read from now on. */
-  put(bytes: Uint8Array): void {
+  /**
+   * Takes over the bytes that are read from now on.
+   * @param keeps Are lines kept in which something is found?
+   */
+  put(bytes: Uint8Array, keeps: boolean): void {
     if (bytes.length > this.#room) this.#makeRoom(bytes.length);
     this.bytes.set(bytes, this.#text);
     this.#length = bytes.length;
     this.#set(layout.KEPT_END, this.#kept);
+    this.#set(layout.KEEPS, keeps ? 1 : 0);
   }
 
   /** The lines since the last `put` in which something was found, each cut at `MOST_KEPT` bytes, side by side. */
@@ -124,7 +128,7 @@ export class Scanner {
   /** Keeps the line `[from, to)` as well; where it lies then. There is room for each line once. */
   keep(from: number, to: number): number {
     const at = this.#keptEnd;
-    const length = Math.min(to - from, layout.MOST_KEPT);
+    const length = word(this.words, 0, layout.KEEPS) === 0 ? 0 : Math.min(to - from, layout.MOST_KEPT);
     this.bytes.copyWithin(at, this.#text + from, this.#text + from + length);
     this.#set(layout.KEPT_END, at + length);
     return at - this.#kept;

@@ -74,7 +74,7 @@ export class Sessions {
   #begin({ process, ip, at }: Match): Session {
     const session = { ip, offenses: 0, refusals: 0, at };
     // Deleting first keeps the map in the order in which sessions began, so that its first key is the oldest.
-    this.#byProcess.delete(process);
+    if (this.#byProcess.has(process)) this.#byProcess.delete(process);
     this.#byProcess.set(process, session);
     if (this.#byProcess.size > MAX_SESSIONS) {
       for (const oldest of this.#byProcess.keys()) {

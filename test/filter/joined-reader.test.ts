@@ -31,7 +31,7 @@ function lineOf(before: string, message: string, behind: string): [line: Line, s
   const line = new Line();
   line.useBytes(Buffer.from(`${before}${message}${behind}`, 'latin1'));
   line.set(0, line.bytes.length);
-  scanner.put(line.bytes);
+  scanner.put(line.bytes, false);
   return [line, before.length, before.length + message.length];
 }
 

@@ -17,6 +17,8 @@ export const HOST_LENGTH = 1012;
 /** Where the next line is kept in which something is found, or its begin. */
 export const KEPT_END = 1016;
 export const MOST_KEPT = 1024;
+/** Is any kept? */
+export const KEEPS = 1020;
 /** The date of stamps in RFC 3339 as far as the hour, and their zone, of this length; 0 while none is known. */
 export const DATE = 64;
 export const DATE_LENGTH = 11;

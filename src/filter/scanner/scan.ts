@@ -32,6 +32,7 @@ import {
   HOST_LENGTH,
   IN_QUEUE_ID,
   IS_RFC3339,
+  KEEPS,
   KEPT_AT,
   KEPT_END,
   KINDS,
@@ -183,6 +184,7 @@ function twoDigits(at: usize): i32 {
 /** Where a copy of the line lies: those of a chunk in which something is found stay, side by side, when it is gone. */
 function keep(from: usize, lineEnd: usize): u32 {
   const kept = load<u32>(KEPT_END);
+  if (load<i32>(KEEPS) === 0) return kept;
   const end = min(lineEnd, from + MOST_KEPT);
   let to: usize = kept;
   // What it writes behind the line the next one overwrites.
