@@ -31,7 +31,7 @@ it.each([0.4, 0.02] as const)(
     const ours = async () => {
       let found = 0;
       const clock = new LineClock(Date.UTC(2026, 5, 1));
-      for (const block of blocksOf(bytes, BLOCK_BYTES)) filter.scan(block, clock, () => found++);
+      for (const block of blocksOf(bytes, BLOCK_BYTES)) filter.read(block, clock, () => found++);
       return found;
     };
     expect(await besidePlainScan(`${share * 100} % attack`, bytes, ours)).toBeLessThan(MOST[share]);
