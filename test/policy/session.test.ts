@@ -97,10 +97,34 @@ describe('one misdeed counts once', () => {
     }
   });
 
-  it('remembers a bounded number of sessions', () => {
+  it('remembers a bounded number of sessions, the newest, and the same ones after a restart', () => {
+    const whole = new Sessions();
+    let restarted = new Sessions();
+    for (let pid = 0; pid < 5_000; pid++) {
+      // One of three says goodbye.
+      for (const one of [
+        match({ process: `smtpd[${pid}]` }),
+        match({ process: `smtpd[${pid}]`, closes: pid % 3 === 0 }),
+      ]) {
+        whole.weigh(one);
+        restarted.weigh(one);
+      }
+      if (pid % 777 === 0) restarted = new Sessions(JSON.parse(JSON.stringify(restarted.carry())) as SessionsCarry);
+    }
+    const kept = whole.carry().map(([process]) => process);
+    expect(restarted.carry()).toEqual(whole.carry());
+    const open = Array.from({ length: 5_000 }, (_, pid) => pid).filter((pid) => pid % 3 !== 0);
+    expect(kept).toEqual(open.slice(-kept.length).map((pid) => `smtpd[${pid}]`));
+    expect(kept.length).toBeGreaterThan(1_400);
+    expect(kept.length).toBeLessThanOrEqual(2_000);
+  });
+
+  it('remembers as many where every process says goodbye', () => {
     const sessions = new Sessions();
-    for (let pid = 0; pid < 5_000; pid++) sessions.weigh(match({ process: `postfix/smtpd[${pid}]` }));
-    expect(sessions.carry().length).toBe(2_000);
-    expect(sessions.carry().at(-1)?.[0]).toBe('postfix/smtpd[4999]');
+    const stays = match({ process: 'postscreen[1]' });
+    expect(worth(sessions, [stays, stays, stays])).toEqual([1, 1, 1]);
+    for (let pid = 0; pid < 9_000; pid++) sessions.weigh(match({ process: `smtpd[${pid}]`, closes: true }));
+    expect(sessions.carry()).toEqual([['postscreen[1]', '203.0.113.9', 3, 0, AT]]);
+    expect(worth(sessions, [stays, stays, stays])).toEqual([1, 1, 0.25]);
   });
 });
