@@ -18,7 +18,7 @@ const BEYOND = 64;
 interface Exports {
   readonly scan: (from: number, to: number) => number;
   readonly find: (automaton: number, start: number, end: number) => number;
-  readonly millisecondsOf: (from: number, end: number) => number;
+  readonly millisecondsOf: (from: number, end: number, zoneLength: number) => number;
 }
 
 /** An automaton that is still being worked out. */
@@ -219,10 +219,11 @@ export class Scanner {
     if (length < 1 || length > layout.MOST_ZONE) return;
     this.bytes.set(bytes.subarray(from, from + layout.DATE_LENGTH), layout.DATE);
     this.bytes.set(bytes.subarray(zone, end), layout.ZONE);
+    const milliseconds = this.#exports.millisecondsOf(this.#text + from, this.#text + end, length);
+    if (milliseconds < 0) return;
+    this.dateAt = at - milliseconds;
+    // Last: a brake may end this at any call.
     this.#set(layout.ZONE_LENGTH, length);
-    const milliseconds = this.#exports.millisecondsOf(this.#text + from, this.#text + end);
-    if (milliseconds < 0) this.#set(layout.ZONE_LENGTH, 0);
-    else this.dateAt = at - milliseconds;
   }
 
   #set(address: number, value: number): void {

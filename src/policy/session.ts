@@ -32,13 +32,14 @@ export class Sessions {
   /** Also some that have ended: the next one of the process takes its place. */
   readonly #byProcess = new Map<string, Session>();
   #begun = 0;
-  #open = 0;
+  /** How many have not ended. */
+  #open: number;
 
   constructor(carry: SessionsCarry = []) {
     for (const [process, ip, offenses, refusals, at] of carry) {
       this.#byProcess.set(process, { ip, offenses, refusals, at, number: ++this.#begun });
-      this.#open++;
     }
+    this.#open = this.#byProcess.size;
   }
 
   /** The points that the match is worth in its session. One of kind `closed` only ends a session, and is no event. */

@@ -138,6 +138,47 @@ describe.each([
     });
   });
 
+  test('stamps of any date, time and zone are told as a clock tells each alone', () => {
+    const scanning = compile(packaged);
+    const matching = compile(packaged);
+    const two = (most: number) => fc.integer({ min: 0, max: most }).map((n) => String(n).padStart(2, '0'));
+    const stamps = fc
+      .tuple(
+        fc.constantFrom('2026-03-28', '2026-03-29', '2026-03-30', '2024-02-29', '2025-02-29', '2026-00-10'),
+        fc.constantFrom('T', 'T', 'T', 't', ' '),
+        fc.tuple(two(25), two(60), two(61)).map((parts) => parts.join(':')),
+        fc.constantFrom('', '.', '.5', '.061000', '.1234567', '.0004999', ',25', '.1x', '.1.2'),
+        fc.constantFrom('+00:00', '+00:00', 'Z', 'z', '+02:00', '-0330', '+01', '', '+1', '+24:00'),
+      )
+      .map((parts) => parts.join(''));
+    const zoneBefore = process.env.TZ;
+    // One of these days has no hour from two to three, which stamps without a zone are told by.
+    process.env.TZ = 'Europe/Berlin';
+    try {
+      let found = 0;
+      fc.assert(
+        fc.property(fc.array(stamps, { minLength: 1, maxLength: 12 }), fc.nat(12), (some, cut) => {
+          const lines = some.map(
+            (one) => `${one} mx postfix/smtpd[7]: lost connection after AUTH from x[198.51.100.3]`,
+          );
+          const expected = alone(matching, [...lines, ...lines]);
+          const one = clock();
+          const matches: Match[] = [];
+          // What a chunk has taught holds for the next one.
+          for (const part of [lines.slice(0, cut), lines.slice(cut), lines])
+            scanning.scan(part.map((each) => `${each}\n`).join(''), one, (match) => matches.push(match));
+          expect(matches).toEqual(expected);
+          found += matches.length;
+        }),
+        { numRuns: 3_000 },
+      );
+      expect(found).toBeGreaterThan(5_000);
+    } finally {
+      if (zoneBefore === undefined) delete process.env.TZ;
+      else process.env.TZ = zoneBefore;
+    }
+  });
+
   test('a large mixed log gives what its lines give', () => {
     const lines = [...corpus({ seed: 31, lines: 20_000, attack: 0.5 })].map(({ line: text }) =>
       Buffer.from(text, 'utf8').toString('latin1'),

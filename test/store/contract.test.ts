@@ -229,6 +229,24 @@ describe.each(Object.keys(LABS))('a %s store', (kind) => {
     expect(await store.evidence('203.0.113.1')).toEqual(keptBy(kind, lines(50 + MAX_EVIDENCE, MAX_EVIDENCE)).reverse());
   });
 
+  it('asks for no more lines of evidence than it keeps', async () => {
+    await setUp();
+    const lines = Array.from({ length: 5_000 }, (_, i) => evidenceOf(`line ${i}`, T + i));
+    const asked: number[] = [];
+    const evidence = {
+      length: lines.length,
+      slice: (start: number) => {
+        asked.push(start);
+        return lines.slice(start);
+      },
+      findLast: () => expect.unreachable(),
+      forEach: () => expect.unreachable(),
+    };
+    await store.commit([], () => ({ evidence: new Map([['203.0.113.1', evidence]]) }));
+    expect(await store.evidence('203.0.113.1')).toEqual(keptBy(kind, lines.slice(-MAX_EVIDENCE)).reverse());
+    expect(new Set(asked)).toEqual(new Set(kind === 'memory' ? [] : [-MAX_EVIDENCE]));
+  });
+
   it('lists bans in order of their end, and apart from them those that have ended', async () => {
     await setUp();
     const ends = [5, 3, 9, 1, 3].map((seconds, i) => [`203.0.113.${i}`, T + seconds * 1_000] as const);

@@ -137,7 +137,8 @@ export function scan(from: usize, to: usize): i32 {
         store<u32>(record, placeAt(found, ARRIVAL_ADDRESS), ADDRESS_AT);
         store<u32>(record, placeAt(found, ARRIVAL_BEHIND), BEHIND_AT);
         store<u32>(record, keep(at, end), KEPT_AT);
-        store<i32>(record, millisecondsOf(at, at + load<u32>(STAMP_LENGTH)), MILLISECONDS);
+        const stampEnd = at + load<u32>(STAMP_LENGTH);
+        store<i32>(record, millisecondsOf(at, stampEnd, load<i32>(ZONE_LENGTH)), MILLISECONDS);
         record += RECORD_SIZE;
         count++;
       }
@@ -152,8 +153,7 @@ export function scan(from: usize, to: usize): i32 {
 }
 
 /** What is behind the date in a stamp of the known date and zone, `23:59:60.999`, in milliseconds; -1 for any other. */
-export function millisecondsOf(from: usize, end: usize): i32 {
-  const zoneLength = load<i32>(ZONE_LENGTH);
+export function millisecondsOf(from: usize, end: usize, zoneLength: i32): i32 {
   const zone = end - zoneLength;
   if (zoneLength === 0 || zone < from + SHORTEST_RFC3339) return -1;
   if (!areSame(DATE, from, DATE_LENGTH) || !areSame(ZONE, zone, zoneLength)) return -1;
