@@ -127,12 +127,13 @@ test('have their own lines also when a rule was switched off between them', { ti
     onSlow: ({ name }) => switchedOff.push(name),
   });
   const trap = `Nov 25 01:12:15 mx postfix/smtpd[1]: x y[192.0.2.1] ${'a'.repeat(60)}!`;
-  const lines = [
-    ...Array.from({ length: 50 }, (_, n) => lost(n)),
-    trap,
-    ...Array.from({ length: 50 }, (_, n) => lost(99 + n)),
-  ];
+  // A chunk full of them, which are read once more when the trap behind them was left.
+  const early = (n: number) =>
+    `Nov 25 01:12:15 mx postfix/postscreen[2]: PREGREET 600 after 0.05 from [198.51.100.${n % 250}]:50123: EHLO ${'u'.repeat(600)}\\r\\n`;
+  const lines = [lost(1), ...Array.from({ length: 350 }, (_, n) => early(n)), trap, lost(2)];
   const events = taken(filter, chunksOf(lines, []), new PendingEvents());
   expect(switchedOff).toEqual(['own']);
   expect(told(events).map(({ line }) => line)).toEqual(lines.filter((line) => line !== trap));
+  expect(filter.kept.length).toBe(lines.filter((line) => line !== trap).join('').length);
+  expect(told(taken(filter, chunksOf([lost(3), early(4)], []), new PendingEvents())).length).toBe(2);
 });
