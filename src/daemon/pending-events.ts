@@ -18,8 +18,7 @@ class Row implements LogEvent {
   at = Number.NaN;
   host: string | null = null;
   points = Number.NaN;
-  from = 0;
-  to = 0;
+  number = 0;
   readonly #events: PendingEvents;
 
   constructor(events: PendingEvents) {
@@ -27,7 +26,7 @@ class Row implements LogEvent {
   }
 
   get line(): string {
-    return this.#events.text(this.from, this.to);
+    return this.#events.lineOf(this.number);
   }
 }
 
@@ -83,8 +82,7 @@ export class PendingEvents implements EventList {
     row.at = this.#at[index] ?? Number.NaN;
     row.host = client.host;
     row.points = this.#points[index] ?? Number.NaN;
-    row.from = this.#lines[2 * index] ?? 0;
-    row.to = this.#lines[2 * index + 1] ?? 0;
+    row.number = index;
     return row;
   }
 
@@ -95,9 +93,10 @@ export class PendingEvents implements EventList {
     }
   }
 
-  /** A piece of the lines' bytes, as latin-1; empty when they were not kept. */
-  text(from: number, to: number): string {
-    return to > this.#size ? '' : latin1(this.#bytes, from, to);
+  /** As latin-1; empty when none are kept. */
+  lineOf(number: number): string {
+    const to = this.#lines[2 * number + 1] ?? 0;
+    return to > this.#size ? '' : latin1(this.#bytes, this.#lines[2 * number] ?? 0, to);
   }
 
   /** Takes on those of another batch, behind its own. */
@@ -106,7 +105,8 @@ export class PendingEvents implements EventList {
       const client = others.#clients[i];
       const row = others.at(i);
       if (client === undefined || row === undefined) continue;
-      this.#put(row.kind, row.rule, client, row.at, row.points, this.#size + row.from, this.#size + row.to);
+      const [from = 0, to = 0] = others.#lines.subarray(2 * i);
+      this.#put(row.kind, row.rule, client, row.at, row.points, this.#size + from, this.#size + to);
     }
     this.keep(others.#bytes.subarray(0, others.#size));
   }

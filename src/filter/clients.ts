@@ -11,44 +11,44 @@ export interface Client {
   readonly host: string | null;
 }
 
-/** A power of two. */
+/** A power of two, and how many of them share a place by their hash. */
 const MOST_CLIENTS = 16_384;
-/** Room for what was logged: most host names are shorter than what is left of it beside an address. */
+const WAYS = 4;
+/** Room for what was logged, with its lengths behind it: most host names are shorter than what an address leaves of it. */
 const WORDS = 16;
-const LONGEST_BYTES = 4 * WORDS;
+const LENGTHS = WORDS - 1;
+const LONGEST_BYTES = 4 * LENGTHS;
 /** No address that is worth remembering is shorter. */
 const SHORTEST_ADDRESS = 7;
 
 export class Clients {
-  /** By a hash of what was logged, and beside that place: of those that share one, the last two are known. */
   readonly #known: (Client | undefined)[] = Array.from({ length: MOST_CLIENTS }, () => undefined);
-  /** Of the host name, and of it with the address. */
-  readonly #hostLengths = new Uint8Array(MOST_CLIENTS);
-  readonly #lengths = new Uint8Array(MOST_CLIENTS);
+  /** Of what was logged, so that most others are told from it at once. */
+  readonly #hashes = new Int32Array(MOST_CLIENTS);
   readonly #logged = new Int32Array(MOST_CLIENTS * WORDS);
+  #nextWay = 0;
 
   /** The client of which the host name, which may be empty, stands at `hostStart`, the address at `start`. */
   at({ bytes, view }: Line, hostStart: number, start: number, end: number): Client {
     const length = end - hostStart;
-    const hostLength = start - hostStart;
     if (length > LONGEST_BYTES || end - start < SHORTEST_ADDRESS) return this.#read(bytes, hostStart, start, end);
+    const lengths = (length << 8) | (start - hostStart);
     const tail =
       Math.imul(view.getInt32(end - 4, true), 0x9e3779b1) ^ Math.imul(view.getInt32(end - 7, true), 0x85ebca6b);
-    const mixed = Math.imul(tail ^ (tail >>> 15) ^ view.getInt32(start, true) ^ length, 0xc2b2ae35);
-    const slot = (mixed >>> 16) & (MOST_CLIENTS - 1);
-    const known = this.#knownAs(slot, view, hostStart, hostLength, length);
-    if (known !== null) return known;
-    const other = slot ^ 1;
-    const shifted = this.#knownAs(other, view, hostStart, hostLength, length);
-    if (shifted !== null) return shifted;
+    const hash = Math.imul(tail ^ (tail >>> 15) ^ view.getInt32(start, true) ^ lengths, 0xc2b2ae35);
+    const first = (hash >>> 16) & (MOST_CLIENTS - WAYS);
+    for (let slot = first; slot < first + WAYS; slot++) {
+      if (this.#hashes[slot] !== hash) continue;
+      const known = this.#knownAs(slot, view, hostStart, lengths);
+      if (known !== null) return known;
+    }
     const client = this.#read(bytes, hostStart, start, end);
-    const { words } = wordsOf(bytes.subarray(hostStart, end));
-    this.#move(slot, other);
+    const slot = first + (this.#nextWay++ & (WAYS - 1));
     // A brake may end this anywhere: what is half written down is nobody's.
     this.#known[slot] = undefined;
-    this.#lengths[slot] = length;
-    this.#hostLengths[slot] = hostLength;
-    this.#logged.set(words, slot * WORDS);
+    this.#hashes[slot] = hash;
+    this.#logged.set(wordsOf(bytes.subarray(hostStart, end)).words, slot * WORDS);
+    this.#logged[slot * WORDS + LENGTHS] = lengths;
     this.#known[slot] = client;
     return client;
   }
@@ -63,21 +63,13 @@ export class Clients {
     return this.of(host, bytes.toString('latin1', start, end));
   }
 
-  #knownAs(slot: number, view: DataView, from: number, hostLength: number, length: number): Client | null {
+  #knownAs(slot: number, view: DataView, from: number, lengths: number): Client | null {
     const known = this.#known[slot];
-    if (known === undefined || this.#lengths[slot] !== length || this.#hostLengths[slot] !== hostLength) return null;
     const logged = this.#logged;
-    const last = from + length - 4;
     let word = slot * WORDS;
+    if (known === undefined || logged[word + LENGTHS] !== lengths) return null;
+    const last = from + (lengths >> 8) - 4;
     for (let at = from; at < last; at += 4) if (view.getInt32(at, true) !== logged[word++]) return null;
     return view.getInt32(last, true) === logged[word] ? known : null;
-  }
-
-  #move(from: number, to: number): void {
-    this.#known[to] = undefined;
-    this.#lengths[to] = this.#lengths[from] ?? 0;
-    this.#hostLengths[to] = this.#hostLengths[from] ?? 0;
-    this.#logged.copyWithin(to * WORDS, from * WORDS, (from + 1) * WORDS);
-    this.#known[to] = this.#known[from];
   }
 }
