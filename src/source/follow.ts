@@ -201,6 +201,17 @@ class FollowedLog implements Source {
     return found;
   }
 
+  /** Opens a copy that was made before the last lines came that we have read: nothing in it is new. */
+  #locateBegin(file: LogFile): LogFile | null {
+    if (!(file instanceof PlainLogFile)) return null;
+    for (const { isLive, compression, size } of this.#family().reverse()) {
+      if (isLive || compression !== null || size === 0 || size >= file.position.offset) continue;
+      const found = this.#locate(file.positionAt(size));
+      if (found !== null) return found;
+    }
+    return null;
+  }
+
   /** Opens the files left behind in an earlier life; they are older than the one that was being read. */
   #reopenLate({ late = [] }: FilePosition): void {
     const current = this.#file;
@@ -273,18 +284,20 @@ class FollowedLog implements Source {
     this.#exhausted = '';
     try {
       this.#file = this.#locate(position);
+      if (this.#file !== null) return 'again';
+      this.#file = this.#locateBegin(file);
     } catch (error) {
       this.#sought = position;
       return this.#unreadable(error);
     }
-    if (this.#file !== null) return 'again';
+    const hasBegin = this.#file !== null;
     this.#countedUntil = position.changedAt ?? Number.POSITIVE_INFINITY;
     if (unreadBytes > 0) {
       this.#tell(
         'warn',
         `${this.#log}: emptied before its last ${unreadBytes} bytes were read, and no copy of them was found; their lines are lost`,
       );
-    } else {
+    } else if (!hasBegin) {
       this.#tell('info', `${this.#log}: emptied, and no copy was found; reading goes on at its beginning`);
     }
     return 'again';

@@ -127,14 +127,14 @@ export class PlainLogFile implements LogFile {
   }
 
   get position(): FilePosition {
-    const { dev, ino } = this;
-    return {
-      kind: 'file',
-      file: { dev, ino, ...this.#head.upTo(this.#offset) },
-      offset: this.#offset,
-      changedAt: this.#changedAt,
-      path: this.path,
-    };
+    return this.positionAt(this.#offset);
+  }
+
+  /** As if it had been taken only so far. */
+  positionAt(offset: number): FilePosition {
+    const { dev, ino, path } = this;
+    const file = { dev, ino, ...this.#head.upTo(offset) };
+    return { kind: 'file', file, offset, changedAt: this.#changedAt, path };
   }
 
   resume({ file, offset }: FilePosition): boolean {

@@ -559,6 +559,32 @@ describe('a log rotated by copying and truncating', () => {
     await reading.stop();
   });
 
+  it.each([
+    ['short', 2],
+    ['long', 40],
+  ])('counts nothing of a %s copy again when more was read than it holds', async (_, count) => {
+    const lines = write(count);
+    const reading = Reading.files([log]);
+    await reading.untilLines(lines.length);
+    copyFileSync(log, `${log}.1`);
+    // Written before the log is emptied, and read at once: they are in no file any more.
+    lines.push(...write(2));
+    await reading.untilLines(lines.length);
+    // A large copy comes to its end late.
+    const late = Date.now() / 1_000 + 1;
+    utimesSync(`${log}.1`, late, late);
+    truncateSync(log, 0);
+    lines.push(...write(3));
+    await reading.untilLines(lines.length);
+    copyTruncate();
+    lines.push(...write(3));
+    await reading.untilLines(lines.length);
+    await sleep(400);
+    await reading.stop();
+    expect(reading.lines).toEqual(lines);
+    expect(reading.notices).toEqual([]);
+  });
+
   it('says so when the log was emptied without a copy, and goes on at its beginning', async () => {
     write(5);
     const reading = Reading.files([log]);
