@@ -40,6 +40,8 @@ const QUIET_MS = 300;
 /** It is looked at for so long after that: a second writer may not have reopened its log yet. */
 const LINGER_MS = 60_000;
 const MAX_LINGERING = 4;
+/** How often a family is looked through that changes meanwhile. */
+const MOST_LOOKS = 3;
 /** Between rename and create a log is missing; longer than this is worth telling. */
 const MISSING_MS = 10_000;
 /** Signals and timers must get their turn while a long backlog is read. */
@@ -202,14 +204,31 @@ class FollowedLog implements Source {
   }
 
   /** Opens a copy that was made before the last lines came that we have read: nothing in it is new. */
-  #locateBegin(file: LogFile): LogFile | null {
+  #locateBegin(file: LogFile, looks = 1): LogFile | null {
     if (!(file instanceof PlainLogFile)) return null;
-    for (const { isLive, compression, size } of this.#family().reverse()) {
-      if (isLive || compression !== null || size === 0 || size >= file.position.offset) continue;
-      const found = this.#locate(file.positionAt(size));
-      if (found !== null) return found;
+    const members = this.#family();
+    let isChanging = false;
+    for (const [index, member] of [...members.entries()].reverse()) {
+      if (member.isLive || !isReadable(member)) continue;
+      let copy: LogFile | null = null;
+      try {
+        copy = openLogFile(member, this.#blocks);
+      } catch (error) {
+        if (codeOf(error) !== 'ENOENT') continue;
+      }
+      if (copy === null) {
+        isChanging = true;
+        continue;
+      }
+      const size = copy.unreadBytes;
+      if (size > 0 && size < file.position.offset && copy.resume(file.positionAt(size))) {
+        this.#bytesBehind = sizeOf(members.slice(index + 1));
+        return copy;
+      }
+      copy.close();
     }
-    return null;
+    // Renamed or packed since we looked.
+    return isChanging && looks < MOST_LOOKS ? this.#locateBegin(file, looks + 1) : null;
   }
 
   /** Opens the files left behind in an earlier life; they are older than the one that was being read. */

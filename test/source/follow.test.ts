@@ -560,9 +560,10 @@ describe('a log rotated by copying and truncating', () => {
   });
 
   it.each([
-    ['short', 2],
-    ['long', 40],
-  ])('counts nothing of a %s copy again when more was read than it holds', async (_, count) => {
+    ['short', 2, false],
+    ['long', 40, false],
+    ['packed', 2, true],
+  ])('counts nothing of a %s copy again when more was read than it holds', async (_, count, isPacked) => {
     const lines = write(count);
     const reading = Reading.files([log]);
     await reading.untilLines(lines.length);
@@ -570,9 +571,10 @@ describe('a log rotated by copying and truncating', () => {
     // Written before the log is emptied, and read at once: they are in no file any more.
     lines.push(...write(2));
     await reading.untilLines(lines.length);
+    if (isPacked) compress(`${log}.1`);
     // A large copy comes to its end late.
     const late = Date.now() / 1_000 + 1;
-    utimesSync(`${log}.1`, late, late);
+    utimesSync(`${log}.1${isPacked ? '.gz' : ''}`, late, late);
     truncateSync(log, 0);
     lines.push(...write(3));
     await reading.untilLines(lines.length);
