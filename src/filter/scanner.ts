@@ -11,7 +11,7 @@ import type { Tag } from './tag.js';
 const PAGE_BYTES = 65_536;
 const FIRST_PAGES = 16;
 /** As long as a chunk, but for longer lines. */
-const FIRST_ROOM = 262_144;
+const FIRST_ROOM = 524_288;
 /** It looks at several bytes at a time, also behind the last. */
 const BEYOND = 64;
 

@@ -4,7 +4,7 @@
  */
 
 /** Larger ones save system calls, of which each block takes three, up to what a processor's cache holds. */
-export const BLOCK_BYTES = 262_144;
+export const BLOCK_BYTES = 524_288;
 
 export class Blocks {
   #spare: Buffer | null = null;

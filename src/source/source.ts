@@ -9,7 +9,7 @@ export interface Chunk {
   /** The log as configured: an absolute path, or `journal`. */
   readonly log: string;
   /**
-   * Whole lines as bytes, each ended by `\n`, at most about 256 KiB, or one longer line; overwritten once the next chunk
+   * Whole lines as bytes, each ended by `\n`, at most about 512 KiB, or one longer line; overwritten once the next chunk
    * is asked for. NUL bytes and `\r` before `\n` are still in it. Lines over 1 MiB are cut to their first 8 KiB.
    * Empty when only the position is told: where the counting of a log never seen before starts.
    */
