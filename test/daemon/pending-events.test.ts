@@ -6,25 +6,13 @@ import { type LogEvent, type Match, toEvent } from '../../src/domain/event.js';
 import { LineClock } from '../../src/filter/clock.js';
 import { Filter } from '../../src/filter/filter.js';
 import { loadRules, packagedFilters } from '../../src/filter/load.js';
-import type { Rule } from '../../src/filter/rule.js';
 import { corpus } from '../filter/corpus.js';
+import { ownRule } from '../filter/own-rule.js';
 
 const MOST_KEPT = 1_024;
 const rules = loadRules(packagedFilters(), null, 'own');
 const clock = () => new LineClock(Date.UTC(2026, 10, 25, 12));
 const lost = (n: number) => `Nov 25 01:12:15 mx postfix/smtpd[1]: lost connection after AUTH from x[198.51.100.${n}]`;
-/** Read by its expression; nobody has judged it. */
-const own = (pattern: string): Rule => ({
-  ...(rules[0] as Rule),
-  name: 'own',
-  pattern,
-  program: ['postfix/smtpd'],
-  kind: 'offense',
-  points: 3,
-  echo: false,
-  closes: false,
-  packaged: false,
-});
 const LINES = [...corpus({ seed: 41, lines: 4_000, attack: 0.6 })].map(({ line }, n) =>
   // Some end as Windows has it, some are longer than what is kept of them.
   Buffer.from(n % 50 === 7 ? `${line}\r` : n % 60 === 9 ? `${line} ${'x'.repeat(n)}` : line, 'utf8').toString('latin1'),
@@ -68,7 +56,7 @@ function told(events: PendingEvents): LogEvent[] {
 
 test.each([
   ['the packaged rules', rules],
-  ['rules of the admin, too', [own('connect from {client}'), ...rules]],
+  ['rules of the admin, too', [ownRule('own', 'connect from {client}'), ...rules]],
 ] as const)('wherever chunks end, the same as the matches of %s', (_, some) => {
   const filter = Filter.compile(some);
   const whole = matched(filter, chunksOf(LINES, []));
@@ -123,7 +111,7 @@ test('have no lines where nobody is to look at them', () => {
 
 test('have their own lines also when a rule was switched off between them', { timeout: 60_000 }, () => {
   const switchedOff: string[] = [];
-  const filter = Filter.compile([own('x {client} (?:a+)+$'), ...rules], {
+  const filter = Filter.compile([ownRule('own', 'x {client} (?:a+)+$'), ...rules], {
     onSlow: ({ name }) => switchedOff.push(name),
   });
   const trap = `Nov 25 01:12:15 mx postfix/smtpd[1]: x y[192.0.2.1] ${'a'.repeat(60)}!`;

@@ -7,6 +7,7 @@ import { Filter } from '../../src/filter/filter.js';
 import { loadRules, packagedFilters } from '../../src/filter/load.js';
 import type { Rule } from '../../src/filter/rule.js';
 import { corpus } from './corpus.js';
+import { ownRule } from './own-rule.js';
 
 const stamp = fc.constantFrom(
   '2026-01-12T00:00:00.061000+00:00',
@@ -220,28 +221,17 @@ describe.each([
   });
 
   describe('beside rules of the admin, each of which may be switched off', () => {
-    const own = (name: string, pattern: string): Rule => ({
-      ...(packaged[0] as Rule),
-      name,
-      pattern,
-      program: ['postfix/smtpd'],
-      kind: 'offense',
-      points: 3,
-      echo: false,
-      closes: false,
-      packaged: false,
-    });
     const lines = [...corpus({ seed: 32, lines: 3_000, attack: 0.5 })].map(({ line: text }) =>
       Buffer.from(text, 'utf8').toString('latin1'),
     );
 
     test.each([
-      ['before', (rules: readonly Rule[]) => [own('own/first', 'connect from {client}'), ...rules]],
-      ['behind', (rules: readonly Rule[]) => [...rules, own('own/last', 'connect from {client}')]],
+      ['before', (rules: readonly Rule[]) => [ownRule('own/first', 'connect from {client}'), ...rules]],
+      ['behind', (rules: readonly Rule[]) => [...rules, ownRule('own/last', 'connect from {client}')]],
       [
         'in the midst of',
         (rules: readonly Rule[]) =>
-          rules.flatMap((rule, i) => (i === 9 ? [own('own/mid', 'connect from {client}'), rule] : [rule])),
+          rules.flatMap((rule, i) => (i === 9 ? [ownRule('own/mid', 'connect from {client}'), rule] : [rule])),
       ],
     ])('that stand %s the packaged ones, lines are read as each alone', (_, mixed) => {
       const rules = mixed(packaged);
